@@ -1,0 +1,477 @@
+//! What a collection is made of: one definition for embedder, chunker, analyzer, vector index,
+//! fusion and reranker. The same type is the body of `POST /v1/collections` and the content of
+//! `indexes/presets/*.toml`.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::error::{Code, Error, Result};
+
+/// A collection's definition. Every part has a default: `{}` is a complete definition.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Definition {
+    /// For people; not searched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Where vectors come from.
+    pub embedding: EmbeddingDefinition,
+    /// How documents are cut into chunks.
+    pub chunking: ChunkingDefinition,
+    /// How text is analyzed for the lexical leg.
+    pub text: TextDefinition,
+    /// Metric and index of the dense leg.
+    pub vector: VectorDefinition,
+    /// How the two legs become one ranking.
+    pub fusion: FusionDefinition,
+    /// Reranks the first hits; absent: no reranking.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rerank: Option<RerankDefinition>,
+}
+
+/// Where vectors come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "provider", rename_all = "snake_case", deny_unknown_fields)]
+pub enum EmbeddingDefinition {
+    /// all-MiniLM-L6-v2 inside the binary (384 dimensions, English).
+    Builtin {},
+    /// A static model: `model.safetensors` (token rows) and `tokenizer.json` in a folder on the server.
+    Static {
+        /// The folder.
+        path: String,
+    },
+    /// Any server that speaks OpenAI's `POST /embeddings`.
+    Openai {
+        /// Up to and with the version, e.g. `https://api.openai.com/v1`.
+        #[serde(default = "openai_base_url")]
+        base_url: String,
+        /// The model's name, e.g. `text-embedding-3-small`.
+        model: String,
+        /// The environment variable that holds the key; empty: no key is sent.
+        #[serde(default = "openai_api_key_env")]
+        api_key_env: String,
+        /// Length of the vectors.
+        dimensions: u32,
+        /// Whether `dimensions` is sent (models that can shorten their vectors).
+        #[serde(default)]
+        send_dimensions: bool,
+        /// How vectors travel.
+        #[serde(default)]
+        encoding: EmbeddingEncoding,
+        /// The most tokens the model takes in one text.
+        #[serde(default = "openai_max_tokens")]
+        max_tokens: u32,
+        /// Put before each document text.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        document_prefix: String,
+        /// Put before each query.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        query_prefix: String,
+    },
+    /// The client sends a vector with each document and each query; a document is one chunk.
+    Client {
+        /// Length of the vectors.
+        dimensions: u32,
+    },
+    /// No vectors: the collection is lexical only.
+    None {},
+}
+
+fn openai_base_url() -> String {
+    "https://api.openai.com/v1".into()
+}
+
+fn openai_api_key_env() -> String {
+    "OPENAI_API_KEY".into()
+}
+
+fn openai_max_tokens() -> u32 {
+    8191
+}
+
+impl Default for EmbeddingDefinition {
+    fn default() -> Self {
+        EmbeddingDefinition::Builtin {}
+    }
+}
+
+/// How a provider sends vectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EmbeddingEncoding {
+    /// Little-endian f32 in base64: a quarter of the bytes.
+    #[default]
+    Base64,
+    /// JSON numbers.
+    Float,
+}
+
+/// How documents are cut into chunks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChunkingDefinition {
+    /// Which structure is respected.
+    pub strategy: ChunkingStrategy,
+    /// The most tokens in a chunk, title and headings included; absent: 256, or the model's limit if
+    /// that is smaller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    /// Tokens repeated from the chunk before, where a paragraph is cut.
+    pub overlap_tokens: u32,
+}
+
+impl Default for ChunkingDefinition {
+    fn default() -> Self {
+        Self { strategy: ChunkingStrategy::default(), max_tokens: None, overlap_tokens: 32 }
+    }
+}
+
+/// Which structure the chunker respects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChunkingStrategy {
+    /// Headings, lists, tables and fenced code; plain text is a special case of it.
+    #[default]
+    Markdown,
+    /// Paragraphs, sentences, words.
+    Text,
+}
+
+/// How text is analyzed for the lexical leg.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TextDefinition {
+    /// How words are normalised.
+    pub analyzer: Analyzer,
+    /// How many times a title word counts (0 to 8).
+    pub title_weight: u32,
+    /// How many times a word of the heading path counts (0 to 8).
+    pub heading_weight: u32,
+}
+
+impl Default for TextDefinition {
+    fn default() -> Self {
+        Self { analyzer: Analyzer::default(), title_weight: 1, heading_weight: 1 }
+    }
+}
+
+/// How words are normalised. All of them fold case and accents, index CJK as character bigrams and
+/// make identifiers findable whole and in parts; they differ in stems and stop words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Analyzer {
+    /// English stems and stop words; good for mixed languages.
+    #[default]
+    Default,
+    /// No stems, no stop words.
+    Plain,
+    /// Arabic stems and stop words.
+    Arabic,
+    /// Danish stems and stop words.
+    Danish,
+    /// Dutch stems and stop words.
+    Dutch,
+    /// English stems and stop words.
+    English,
+    /// Finnish stems and stop words.
+    Finnish,
+    /// French stems and stop words.
+    French,
+    /// German stems and stop words.
+    German,
+    /// Greek stems.
+    Greek,
+    /// Hungarian stems and stop words.
+    Hungarian,
+    /// Italian stems and stop words.
+    Italian,
+    /// Norwegian stems and stop words.
+    Norwegian,
+    /// Portuguese stems and stop words.
+    Portuguese,
+    /// Romanian stems.
+    Romanian,
+    /// Russian stems and stop words.
+    Russian,
+    /// Spanish stems and stop words.
+    Spanish,
+    /// Swedish stems and stop words.
+    Swedish,
+    /// Tamil stems.
+    Tamil,
+    /// Turkish stems.
+    Turkish,
+}
+
+/// Metric and index of the dense leg.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct VectorDefinition {
+    /// What "near" means.
+    pub metric: Metric,
+    /// What builds the graph.
+    pub builder: Builder,
+    /// Links of a row in the graph's upper layers; twice as many in the bottom layer (4 to 64).
+    pub m: u32,
+    /// Candidates looked at for each row while building (8 to 2000).
+    pub ef_construction: u32,
+    /// Candidates looked at in a search (1 to 10000).
+    pub ef_search: u32,
+    /// Segments of fewer rows are scanned: no graph is built for them.
+    pub graph_min_rows: u32,
+}
+
+impl Default for VectorDefinition {
+    fn default() -> Self {
+        Self {
+            metric: Metric::default(),
+            builder: Builder::default(),
+            m: 16,
+            ef_construction: 200,
+            ef_search: 160,
+            graph_min_rows: 20_000,
+        }
+    }
+}
+
+/// What "near" means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Angle: vectors are normalised when they arrive.
+    #[default]
+    Cosine,
+    /// Inner product.
+    Dot,
+    /// Euclidean distance.
+    L2,
+}
+
+/// What builds the graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Builder {
+    /// The hnsw_rs crate; the graph is repaired and frozen afterwards.
+    #[default]
+    HnswRs,
+}
+
+/// How the two legs become one ranking.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FusionDefinition {
+    /// The method.
+    pub method: FusionMethod,
+    /// Weight of the dense leg, 0 to 1; absent: the embedder's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dense_weight: Option<f32>,
+    /// The similarity that counts as zero (`absolute` only); absent: the embedder's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dense_floor: Option<f32>,
+    /// The constant of `rrf`; absent: 60.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rrf_k: Option<u32>,
+}
+
+/// How the two legs become one ranking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FusionMethod {
+    /// A weighted sum of both legs' scores, each normalised without looking at the other candidates.
+    #[default]
+    Absolute,
+    /// Reciprocal rank fusion.
+    Rrf,
+}
+
+/// Reranks the first hits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "provider", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RerankDefinition {
+    /// A server that speaks Cohere's `POST /v2/rerank`.
+    Cohere {
+        /// Without the version, e.g. `https://api.cohere.com`.
+        #[serde(default = "cohere_base_url")]
+        base_url: String,
+        /// The model's name, e.g. `rerank-v3.5`.
+        model: String,
+        /// The environment variable that holds the key; empty: no key is sent.
+        #[serde(default = "cohere_api_key_env")]
+        api_key_env: String,
+        /// How many hits are reranked (1 to 1000).
+        #[serde(default = "rerank_candidates")]
+        candidates: u32,
+        /// After this the hits keep their first order and `status` says so.
+        #[serde(default = "rerank_timeout_ms")]
+        timeout_ms: u64,
+    },
+}
+
+fn cohere_base_url() -> String {
+    "https://api.cohere.com".into()
+}
+
+fn cohere_api_key_env() -> String {
+    "COHERE_API_KEY".into()
+}
+
+fn rerank_candidates() -> u32 {
+    30
+}
+
+fn rerank_timeout_ms() -> u64 {
+    3000
+}
+
+/// Name and text of each built-in preset, in the order of the folder.
+pub const PRESETS: &[(&str, &str)] = &[
+    ("default", include_str!("../../indexes/presets/default.toml")),
+    ("openai-small", include_str!("../../indexes/presets/openai-small.toml")),
+];
+
+impl Definition {
+    /// The built-in preset `name`.
+    pub fn preset(name: &str) -> Result<Definition> {
+        let Some((_, text)) = PRESETS.iter().find(|(preset, _)| *preset == name) else {
+            let names: Vec<_> = PRESETS.iter().map(|(preset, _)| *preset).collect();
+            let message = format!("there is no preset `{name}`; the presets are {}", names.join(", "));
+            return Err(Error::new(Code::InvalidDefinition, message).with_param("preset"));
+        };
+        Definition::from_toml(text)
+    }
+
+    /// Reads and validates a definition in TOML.
+    pub fn from_toml(text: &str) -> Result<Definition> {
+        let definition: Definition =
+            toml::from_str(text).map_err(|error| Error::new(Code::InvalidDefinition, error.to_string()))?;
+        definition.validate()?;
+        Ok(definition)
+    }
+
+    /// Length of the vectors as the definition states it; `None` where the model says it (builtin,
+    /// static) or there are none.
+    pub fn stated_dimensions(&self) -> Option<u32> {
+        match &self.embedding {
+            EmbeddingDefinition::Openai { dimensions, .. } | EmbeddingDefinition::Client { dimensions } => {
+                Some(*dimensions)
+            }
+            EmbeddingDefinition::Builtin {}
+            | EmbeddingDefinition::Static { .. }
+            | EmbeddingDefinition::None {} => None,
+        }
+    }
+
+    /// Checks every range; the error names the field.
+    pub fn validate(&self) -> Result<()> {
+        let check = |ok: bool, param: &str, message: &str| {
+            if ok { Ok(()) } else { Err(Error::new(Code::InvalidDefinition, message).with_param(param)) }
+        };
+        if let Some(dimensions) = self.stated_dimensions() {
+            check((1..=8192).contains(&dimensions), "embedding.dimensions", "dimensions must be 1 to 8192")?;
+        }
+        match &self.embedding {
+            EmbeddingDefinition::Openai { base_url, model, max_tokens, .. } => {
+                check_url(base_url, "embedding.base_url")?;
+                check(!model.is_empty(), "embedding.model", "model must not be empty")?;
+                check(*max_tokens >= 16, "embedding.max_tokens", "max_tokens must be at least 16")?;
+            }
+            EmbeddingDefinition::Static { path } => {
+                check(!path.is_empty(), "embedding.path", "path must name a folder")?;
+            }
+            EmbeddingDefinition::Builtin {}
+            | EmbeddingDefinition::Client { .. }
+            | EmbeddingDefinition::None {} => {}
+        }
+        if let Some(max_tokens) = self.chunking.max_tokens {
+            check((16..=8192).contains(&max_tokens), "chunking.max_tokens", "max_tokens must be 16 to 8192")?;
+        }
+        check(
+            self.chunking.overlap_tokens <= self.chunking.max_tokens.unwrap_or(256) / 2,
+            "chunking.overlap_tokens",
+            "overlap_tokens must be at most half of max_tokens (256 where that is not given)",
+        )?;
+        check(self.text.title_weight <= 8, "text.title_weight", "title_weight must be 0 to 8")?;
+        check(self.text.heading_weight <= 8, "text.heading_weight", "heading_weight must be 0 to 8")?;
+        check((4..=64).contains(&self.vector.m), "vector.m", "m must be 4 to 64")?;
+        check(
+            (8..=2000).contains(&self.vector.ef_construction),
+            "vector.ef_construction",
+            "ef_construction must be 8 to 2000",
+        )?;
+        check(
+            (1..=10_000).contains(&self.vector.ef_search),
+            "vector.ef_search",
+            "ef_search must be 1 to 10000",
+        )?;
+        self.fusion.validate("fusion")?;
+        if let Some(RerankDefinition::Cohere { base_url, model, candidates, timeout_ms, .. }) = &self.rerank {
+            check_url(base_url, "rerank.base_url")?;
+            check(!model.is_empty(), "rerank.model", "model must not be empty")?;
+            check((1..=1000).contains(candidates), "rerank.candidates", "candidates must be 1 to 1000")?;
+            check((1..=600_000).contains(timeout_ms), "rerank.timeout_ms", "timeout_ms must be 1 to 600000")?;
+        }
+        Ok(())
+    }
+}
+
+impl FusionDefinition {
+    /// Checks the ranges; `param` is the path of this object in the request.
+    pub fn validate(&self, param: &str) -> Result<()> {
+        for (name, value) in [("dense_weight", self.dense_weight), ("dense_floor", self.dense_floor)] {
+            // a floor of 1 would divide by zero
+            let upper = if name == "dense_floor" { 0.99 } else { 1.0 };
+            if value.is_some_and(|value| !(0.0..=upper).contains(&value)) {
+                let message = format!("{name} must be 0 to {upper}");
+                return Err(Error::invalid(format!("{param}.{name}"), message));
+            }
+        }
+        if self.rrf_k == Some(0) {
+            return Err(Error::invalid(format!("{param}.rrf_k"), "rrf_k must be at least 1"));
+        }
+        Ok(())
+    }
+}
+
+fn check_url(url: &str, param: &str) -> Result<()> {
+    if url.starts_with("http://") || url.starts_with("https://") {
+        return Ok(());
+    }
+    let message = format!("`{url}` is not a URL: it must begin with http:// or https://");
+    Err(Error::new(Code::InvalidDefinition, message).with_param(param))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_valid_definitions() {
+        for (name, _) in PRESETS {
+            Definition::preset(name).unwrap();
+        }
+        assert_eq!(Definition::preset("default").unwrap(), Definition::default());
+        assert_eq!(Definition::preset("no").unwrap_err().code, Code::InvalidDefinition);
+    }
+
+    #[test]
+    fn an_empty_body_is_the_default_and_unknown_fields_are_refused() {
+        assert_eq!(serde_json::from_str::<Definition>("{}").unwrap(), Definition::default());
+        for bad in [
+            r#"{"chunkin":{}}"#,
+            r#"{"chunking":{"max":1}}"#,
+            r#"{"embedding":{"provider":"builtin","model":"x"}}"#,
+            r#"{"embedding":{"provider":"client"}}"#,
+        ] {
+            assert!(serde_json::from_str::<Definition>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_definition_survives_json_and_toml() {
+        let definition = Definition::preset("openai-small").unwrap();
+        let json = serde_json::to_string(&definition).unwrap();
+        assert_eq!(serde_json::from_str::<Definition>(&json).unwrap(), definition);
+        let toml = toml::to_string(&definition).unwrap();
+        assert_eq!(Definition::from_toml(&toml).unwrap(), definition);
+    }
+}

@@ -1,0 +1,144 @@
+//! What a user posts, and what gleaner says of it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// A document's metadata: a JSON object, indexed as it is (see `docs/searching.md`, filters).
+pub type Metadata = Map<String, Value>;
+
+/// A document: the unit that is written, replaced and deleted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// The primary key, 1 to 512 bytes; a document with the same id is replaced. Absent: one is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The text. Must hold at least one character that is not white space.
+    pub text: String,
+    /// Searched with every chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Where the document comes from, for citations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+    /// Any JSON object; its values can be filtered on.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schema(value_type = Object)]
+    pub metadata: Metadata,
+    /// The document's vector; required where the collection takes vectors from the client, refused
+    /// elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector: Option<Vec<f32>>,
+}
+
+/// One element of a batch: a document, or why that element is not one.
+pub type BatchItem = crate::error::Result<Document>;
+
+/// A stored document.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StoredDocument {
+    /// The primary key.
+    pub id: String,
+    /// The title, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Where it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+    /// The metadata as it was posted.
+    #[schema(value_type = Object)]
+    pub metadata: Metadata,
+    /// The text; absent in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// How many chunks it has.
+    pub chunks: u32,
+    /// Grows with every accepted write of the collection: a later version is a newer document.
+    pub version: u64,
+}
+
+/// What became of one document of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemStatus {
+    /// On disk; will become searchable (or its job says why not).
+    Accepted,
+    /// On disk and searchable.
+    Indexed,
+    /// A later document of the same id took its place.
+    Superseded,
+    /// Not written; `error` says why.
+    Failed,
+}
+
+/// What became of one document of a write.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ItemResult {
+    /// Position in the request.
+    pub index: usize,
+    /// The document's id, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// What became of it.
+    pub status: ItemStatus,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorBody>,
+}
+
+/// The inner object of the one error shape.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// The class of the error, e.g. `invalid_request_error`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The stable name of the reason, e.g. `collection_not_found`.
+    pub code: String,
+    /// What happened, to what, and what to do.
+    pub message: String,
+    /// The field, path or file it is about.
+    pub param: Option<String>,
+}
+
+impl From<&crate::Error> for ErrorBody {
+    fn from(error: &crate::Error) -> Self {
+        ErrorBody {
+            kind: error.code.kind().into(),
+            code: error.code.name().into(),
+            message: error.message.clone(),
+            param: error.param.clone(),
+        }
+    }
+}
+
+/// The answer to a write.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct WriteResponse {
+    /// The job that indexes what was accepted; absent with `wait=true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<String>,
+    /// How many documents are on disk.
+    pub accepted: usize,
+    /// How many are not.
+    pub failed: usize,
+    /// One entry a document, in the order of the request.
+    pub results: Vec<ItemResult>,
+}
+
+/// The answer to a delete.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeleteResponse {
+    /// How many documents were deleted; they are gone from every search that starts now.
+    pub deleted: u64,
+}
+
+/// One page of stored documents, ordered by id.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DocumentPage {
+    /// The documents, without their text.
+    pub documents: Vec<StoredDocument>,
+    /// Pass as `after` for the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}

@@ -1,0 +1,74 @@
+//! Texts in, vectors out.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::chunk::Tokenizer;
+
+/// What the collection needs to know of a model before it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// Names the vector space: vectors of different ids are never compared.
+    pub id: String,
+    /// Length of its vectors.
+    pub dimensions: usize,
+    /// The most tokens it reads of one text, without special tokens.
+    pub max_tokens: usize,
+    /// Default weight of the dense leg in `absolute` fusion.
+    pub dense_weight: f32,
+    /// Default similarity that counts as zero in `absolute` fusion.
+    pub dense_floor: f32,
+}
+
+/// What a text is: many models embed questions and passages differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A passage to be found. Bulk work: waits behind queries.
+    Document,
+    /// A question. Never waits behind documents.
+    Query,
+}
+
+/// Vectors of equal length, one after the other.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Embeddings {
+    /// Length of each vector.
+    pub dimensions: usize,
+    /// `texts × dimensions` values.
+    pub values: Vec<f32>,
+}
+
+impl Embeddings {
+    /// The vectors, in the order of the texts.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+        self.values.chunks_exact(self.dimensions.max(1))
+    }
+}
+
+/// Why texts could not be embedded.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EmbedError {
+    /// The model or provider is not set up; retrying is of no use until somebody changes that.
+    #[error("{0}")]
+    Config(String),
+    /// The provider refused or failed, for good (retries included).
+    #[error("{0}")]
+    Provider(String),
+    /// The caller went away or gleaner is shutting down.
+    #[error("the embedding was cancelled")]
+    Cancelled,
+}
+
+/// Turns texts into vectors.
+#[async_trait]
+pub trait Embedder: Send + Sync {
+    /// The model; known without loading it.
+    fn model(&self) -> &Model;
+
+    /// The model's tokenizer (or the best stand-in for it). May load it: call off the async threads.
+    fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>, EmbedError>;
+
+    /// One finite vector of `model().dimensions` for each text, in order.
+    async fn embed(&self, texts: Vec<String>, kind: Kind) -> Result<Embeddings, EmbedError>;
+}

@@ -1,0 +1,32 @@
+//! gleaner: a RAG retrieval service in one binary.
+//!
+//! Documents in, evidence out: documents are chunked with real tokenizers, embedded by a provider or by
+//! the model inside the binary, and kept in immutable segments with an mmapped HNSW graph and a tantivy
+//! index over the same rows; a search fuses both. gleaner is not a generation framework, not a training
+//! tool and not a general database.
+//!
+//! Reading order, along the two main paths:
+//!
+//! - write: [`ingest`] receives documents, [`chunk`]s them, [`embed`]s the chunks and hands them to
+//!   [`collection`], which commits them as a [`segment`];
+//! - read: [`search`] plans, recalls from [`vector`] and [`text`], fuses, [`rerank`]s and assembles;
+//! - [`store`] is the bytes on disk, [`runtime`] the CPU pools, [`engine`] the handle that [`api`] (HTTP)
+//!   and [`cli`] drive.
+
+#![deny(unsafe_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod chunk;
+pub mod collection;
+pub mod document;
+pub mod embed;
+pub mod error;
+pub mod rerank;
+pub mod runtime;
+pub mod search;
+pub mod segment;
+pub mod store;
+pub mod text;
+pub mod vector;
+
+pub use error::{Code, Error, Result};

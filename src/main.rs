@@ -1,0 +1,3 @@
+//! The `gleaner` binary.
+
+fn main() {}

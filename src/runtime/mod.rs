@@ -1,0 +1,5 @@
+//! Where work runs: two CPU pools of our own, entered from async code through one door.
+
+mod pool;
+
+pub use pool::{CpuPool, Pools};

@@ -1,0 +1,36 @@
+//! The only place that maps memory.
+
+use std::fs::File;
+use std::ops::Deref;
+use std::path::Path;
+
+use super::{Result, StoreError};
+
+/// A read-only map of an immutable file. May be empty.
+pub(super) struct Map(Option<memmap2::Mmap>);
+
+impl Map {
+    /// Maps the whole of `file`.
+    #[expect(unsafe_code, reason = "the crate's one memory map; see SAFETY")]
+    pub(super) fn open(path: &Path, file: &File) -> Result<Map> {
+        let len = file.metadata().map_err(StoreError::io("stat", path))?.len();
+        if len == 0 {
+            return Ok(Map(None)); // mapping zero bytes is an error on some systems
+        }
+        // SAFETY: gleaner never changes or truncates a file after it was renamed to its final name
+        // (it only unlinks it, which leaves maps intact), and the data directory is locked against
+        // other gleaner processes. What is left is another program writing to our files: the bytes
+        // are only ever read as plain integers and floats whose every bit pattern is valid, so a
+        // change gives wrong numbers, which the block checksums are there to find, and a truncation
+        // gives SIGBUS, which no process that maps files can rule out.
+        let map = unsafe { memmap2::MmapOptions::new().map(file) };
+        Ok(Map(Some(map.map_err(StoreError::io("map", path))?)))
+    }
+}
+
+impl Deref for Map {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or(&[])
+    }
+}

@@ -1,0 +1,1 @@
+//! The lexical leg: analyzers, the tantivy bundle of a segment, BM25 over a snapshot, and filters.

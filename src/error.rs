@@ -148,6 +148,16 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl From<crate::embed::EmbedError> for Error {
+    fn from(error: crate::embed::EmbedError) -> Self {
+        let code = match error {
+            crate::embed::EmbedError::Cancelled => Code::Unavailable,
+            _ => Code::ProviderFailed,
+        };
+        Error::new(code, error.to_string())
+    }
+}
+
 impl From<crate::store::StoreError> for Error {
     fn from(error: crate::store::StoreError) -> Self {
         use crate::store::StoreError as E;

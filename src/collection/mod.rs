@@ -1,3 +1,297 @@
-//! A named set of documents with one definition: catalog, writer, snapshots, compaction, recovery.
+//! A named set of documents with one definition.
+//!
+//! All changes of a collection go through one task, its [`publisher`]: it commits to the [`catalog`] and then
+//! swaps the [`snapshot`] that searches hold. [`order`] decides which version of a document stays,
+//! [`inbox`] keeps what was accepted and is not indexed yet, [`maintenance`] merges segments and builds
+//! graphs in the background, [`recovery`] clears what a crash left, [`mod@verify`] and [`mod@inspect`] read a
+//! data directory that nobody serves.
 
+pub mod catalog;
 pub mod definition;
+pub mod documents;
+pub mod inbox;
+pub mod inspect;
+pub mod maintenance;
+pub mod order;
+pub mod publisher;
+pub mod recovery;
+pub mod snapshot;
+pub mod verify;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use crate::chunk::{ApproximateTokenizer, Chunker, Tokenizer};
+use crate::collection::catalog::{BatchRecord, Catalog, CollectionRecord};
+use crate::collection::definition::Definition;
+use crate::collection::order::Order;
+use crate::collection::publisher::Operation;
+use crate::collection::snapshot::Snapshot;
+use crate::embed::Embedder;
+use crate::error::{Code, Error, Result};
+use crate::ingest::jobs::Jobs;
+use crate::runtime::Pools;
+use crate::segment::RowSet;
+use crate::segment::build::SegmentPlace;
+use crate::store::Disk;
+use crate::text::filter::Filter;
+
+/// What all collections of an engine share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The file system.
+    pub disk: Arc<dyn Disk>,
+    /// The data directory.
+    pub dir: PathBuf,
+    /// Which segments, deletes, batches and jobs are live.
+    pub catalog: Catalog,
+    /// The CPU pools.
+    pub pools: Pools,
+    /// The jobs.
+    pub jobs: Jobs,
+    /// The last id given to a collection or segment.
+    pub last_id: AtomicU64,
+    /// Set once: background work breaks off at its next step.
+    pub stopping: AtomicBool,
+    /// Wakes the maintenance task.
+    pub maintenance: Notify,
+}
+
+impl Shared {
+    /// An id that names a folder or the files of a segment.
+    pub fn new_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether the engine is shutting down.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// The folder of a collection.
+    pub fn collection_dir(&self, id: u64) -> PathBuf {
+        recovery::collections_dir(&self.dir).join(id.to_string())
+    }
+}
+
+/// Row sets of filters, by segment and filter.
+type FilterCache = quick_cache::sync::Cache<(u64, Filter), Arc<RowSet>>;
+
+/// Filters whose rows are kept, over all segments of a collection.
+const CACHED_FILTERS: usize = 256;
+
+/// An open collection.
+pub struct Collection {
+    /// As the catalog has it.
+    pub record: CollectionRecord,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// What embeds its documents and queries; `None` where clients send vectors or there are none.
+    pub embedder: Option<Arc<dyn Embedder>>,
+    /// What cuts its documents.
+    pub chunker: Chunker,
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// Rows of recently used filters.
+    pub filters: FilterCache,
+    snapshot: ArcSwap<Snapshot>,
+    order: Mutex<Order>,
+    /// Accepted batches the worker has not taken up, in the order of acceptance.
+    batches: Mutex<std::collections::VecDeque<BatchRecord>>,
+    worker_wake: Notify,
+    operations: mpsc::Sender<Operation>,
+    changed: watch::Sender<()>,
+    closed: AtomicBool,
+    worker: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Collection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Collection").field("record", &self.record).finish_non_exhaustive()
+    }
+}
+
+impl Collection {
+    /// Opens a collection as the catalog has it and starts its publisher and worker.
+    pub fn open(
+        shared: Arc<Shared>,
+        state: catalog::CollectionState,
+        embedder: Option<Arc<dyn Embedder>>,
+    ) -> Arc<Collection> {
+        let dir = shared.collection_dir(state.record.id);
+        let definition = &state.record.definition;
+        let last_version = state.segments.iter().map(|segment| segment.max_version).max().unwrap_or(0);
+        let order = Order::recover(last_version, &state.batches, state.tombstones);
+        let mut deletes = state.deletes;
+        let segments = state
+            .segments
+            .into_iter()
+            .map(|record| {
+                let deleted = deletes.remove(&record.id).unwrap_or_default();
+                let segment = crate::segment::Segment::open(&dir, record);
+                snapshot::LiveSegment::new(Arc::new(segment), Arc::new(deleted))
+            })
+            .collect();
+        let model_limit = embedder.as_ref().map(|embedder| embedder.model().max_tokens as u32);
+        let (operations, receiver) = mpsc::channel(64);
+        let collection = Arc::new(Collection {
+            chunker: Chunker::new(&definition.chunking, model_limit),
+            dir,
+            embedder,
+            shared,
+            filters: FilterCache::new(CACHED_FILTERS),
+            snapshot: ArcSwap::from_pointee(Snapshot::new(segments)),
+            order: Mutex::new(order),
+            batches: Mutex::new(state.batches.into()),
+            worker_wake: Notify::new(),
+            operations,
+            changed: watch::channel(()).0,
+            closed: AtomicBool::new(false),
+            worker: Mutex::default(),
+            record: state.record,
+        });
+        tokio::spawn(publisher::run(Arc::downgrade(&collection), receiver));
+        let worker = tokio::spawn(crate::ingest::worker::run(Arc::clone(&collection)));
+        *collection.worker.lock() = Some(worker);
+        collection
+    }
+
+    /// Its definition.
+    pub fn definition(&self) -> &Definition {
+        &self.record.definition
+    }
+
+    /// Its embedder's tokenizer, or a stand-in where it has none. May load a model: call off the async threads.
+    pub fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>> {
+        match &self.embedder {
+            Some(embedder) => Ok(embedder.tokenizer()?),
+            None => Ok(Arc::new(ApproximateTokenizer)),
+        }
+    }
+
+    /// The current view.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// The order of acceptance.
+    pub fn order(&self) -> parking_lot::MutexGuard<'_, Order> {
+        self.order.lock()
+    }
+
+    /// Where its segments are written.
+    pub fn place(&self) -> SegmentPlace<'_> {
+        SegmentPlace {
+            disk: &*self.shared.disk,
+            dir: &self.dir,
+            definition: &self.record.definition,
+            dimensions: self.record.dimensions,
+        }
+    }
+
+    /// Set when it closes: long jobs break off.
+    pub fn closed(&self) -> &AtomicBool {
+        &self.closed
+    }
+
+    /// Whether it was deleted or the engine is shutting down: nothing new is to be started.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire) || self.shared.is_stopping()
+    }
+
+    /// Stops its worker; what is under way in its publisher is finished.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.worker_wake.notify_one();
+        self.changed.send_replace(());
+    }
+
+    /// Returns when its worker has ended after [`close`](Self::close).
+    pub async fn finished(&self) {
+        let worker = self.worker.lock().take();
+        if let Some(worker) = worker {
+            let _ = worker.await; // a panic there was logged by the runtime
+        }
+    }
+
+    /// Sends an operation to the publisher and waits for its outcome.
+    pub async fn publish<T>(
+        &self,
+        operation: impl FnOnce(oneshot::Sender<Result<T>>) -> Operation,
+    ) -> Result<T> {
+        let gone = || Error::new(Code::Unavailable, "the collection is closing: try again later");
+        let (done, outcome) = oneshot::channel();
+        self.operations.send(operation(done)).await.map_err(|_| gone())?;
+        outcome.await.map_err(|_| gone())?
+    }
+
+    /// Gives a durable batch to the worker.
+    pub fn enqueue(&self, batch: BatchRecord) {
+        self.batches.lock().push_back(batch);
+        self.worker_wake.notify_one();
+    }
+
+    /// Wakes the worker (a job was cancelled, or the collection closes).
+    pub fn wake_worker(&self) {
+        self.worker_wake.notify_one();
+    }
+
+    /// Takes up batches of together at most `bytes` bytes (at least one), oldest first; waits for one.
+    /// `None` when the collection closes.
+    pub async fn take_batches(&self, bytes: u64) -> Option<Vec<BatchRecord>> {
+        loop {
+            if self.is_closed() {
+                return None;
+            }
+            {
+                let mut batches = self.batches.lock();
+                let mut taken = Vec::new();
+                let mut sum = 0;
+                while let Some(batch) = batches.front()
+                    && (taken.is_empty() || sum + batch.bytes <= bytes)
+                {
+                    sum += batch.bytes;
+                    taken.extend(batches.pop_front());
+                }
+                if !taken.is_empty() {
+                    return Some(taken);
+                }
+            }
+            self.worker_wake.notified().await;
+        }
+    }
+
+    /// Shows a new view to searches.
+    fn replace_snapshot(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+        self.signal();
+    }
+
+    /// Wakes whoever waits for the collection to change.
+    fn signal(&self) {
+        self.changed.send_replace(());
+        self.shared.maintenance.notify_one();
+    }
+
+    /// A write that began at `first_version` is published or given up.
+    pub fn finish(&self, first_version: u64) {
+        self.order.lock().finish(first_version);
+        self.signal();
+    }
+
+    /// Returns once `done` says true; it is asked again at each change of the collection.
+    pub async fn wait_until(&self, mut done: impl FnMut(&Collection) -> bool) -> Result<()> {
+        let mut changed = self.changed.subscribe();
+        while !done(self) {
+            if self.is_closed() || changed.changed().await.is_err() {
+                return Err(Error::new(Code::Unavailable, "the collection is closing: try again later"));
+            }
+        }
+        Ok(())
+    }
+}

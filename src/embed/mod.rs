@@ -1,6 +1,22 @@
 //! Texts in, vectors out.
 
+#[cfg(feature = "builtin-model")]
+mod builtin;
+mod estimate;
+pub(crate) mod http;
+#[cfg(feature = "builtin-model")]
+mod lane;
+mod open;
+mod openai;
+mod static_model;
+mod tokenizer;
+mod unavailable;
+
 use std::sync::Arc;
+
+pub use http::Http;
+pub use open::Embedders;
+pub use unavailable::Unavailable;
 
 use async_trait::async_trait;
 
@@ -19,6 +35,8 @@ pub struct Model {
     pub dense_weight: f32,
     /// Default similarity that counts as zero in `absolute` fusion.
     pub dense_floor: f32,
+    /// Whether it was made for English: other scripts are foreign to it.
+    pub english: bool,
 }
 
 /// What a text is: many models embed questions and passages differently.
@@ -71,4 +89,24 @@ pub trait Embedder: Send + Sync {
 
     /// One finite vector of `model().dimensions` for each text, in order.
     async fn embed(&self, texts: Vec<String>, kind: Kind) -> Result<Embeddings, EmbedError>;
+
+    /// Loads what is loaded at the first use, so that the first query need not wait for it.
+    async fn warm(&self) -> Result<(), EmbedError> {
+        Ok(())
+    }
+}
+
+/// Scales `vector` to length 1; false, where it has no direction (zero or not finite).
+fn normalize(vector: &mut [f32]) -> bool {
+    let norm = vector.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+    let usable = norm.is_finite() && norm > 0.0;
+    if usable {
+        vector.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
+    }
+    usable
+}
+
+/// The start of `text`: at most `bytes` bytes, whole characters.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
 }

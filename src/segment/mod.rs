@@ -1,5 +1,130 @@
 //! The immutable unit of a collection: n chunks as rows 0..n, held in parts over the same rows.
+//!
+//! `text` (postings and metadata terms), `source` (the documents), `vectors` and `graph` are files of
+//! their own, so that a graph can be added later. [`build`] writes a segment from prepared documents,
+//! [`merge`] from other segments; [`Segment`] is an open one.
 
+pub mod build;
+pub mod merge;
 pub mod rows;
+pub mod source;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::collection::catalog::SegmentRecord;
+use crate::error::Result;
+use crate::store::{PartFile, PartKind, StoreError};
+use crate::text::TextPart;
+use crate::vector::{GraphPart, VectorPart};
 
 pub use rows::RowSet;
+pub use source::SourcePart;
+
+/// File of one part of segment `id` in a collection's folder.
+pub fn part_path(dir: &Path, id: u64, kind: PartKind) -> PathBuf {
+    dir.join(format!("{id}.{}", kind.name()))
+}
+
+/// The kinds of part that a record says a segment has.
+pub fn part_kinds(record: &SegmentRecord) -> Vec<PartKind> {
+    let mut kinds = vec![PartKind::Source, PartKind::Text];
+    if record.vectors {
+        kinds.push(PartKind::Vectors);
+    }
+    if record.graph {
+        kinds.push(PartKind::Graph);
+    }
+    kinds
+}
+
+/// An open segment. A part that cannot be opened (damage) is kept as its error: who needs that part gets
+/// the error, who does not is served.
+#[derive(Debug)]
+pub struct Segment {
+    /// As the catalog has it.
+    pub record: SegmentRecord,
+    source: Result<SourcePart>,
+    text: Result<TextPart>,
+    vectors: Option<Result<VectorPart>>,
+    graph: Option<Result<Arc<GraphPart>>>,
+}
+
+impl Segment {
+    /// Opens the parts of a segment: maps them and reads their headers.
+    pub fn open(dir: &Path, record: SegmentRecord) -> Segment {
+        let file = |kind| Ok(PartFile::open(&part_path(dir, record.id, kind), kind)?);
+        let rows = record.rows;
+        let check = |found: u32, file: &Path| -> Result<()> {
+            if found == rows {
+                return Ok(());
+            }
+            Err(StoreError::corrupt(file, format!("it has {found} rows, the catalog says {rows}")).into())
+        };
+        let source = file(PartKind::Source).and_then(|file| {
+            let part = SourcePart::open(file)?;
+            check(part.rows(), part.file().path())?;
+            Ok(part)
+        });
+        let text = file(PartKind::Text).and_then(|file| {
+            let part = TextPart::open(Arc::clone(&file))?;
+            check(part.rows(), file.path())?;
+            Ok(part)
+        });
+        let vectors = record.vectors.then(|| {
+            file(PartKind::Vectors).and_then(|file| {
+                let part = VectorPart::open(Arc::clone(&file))?;
+                check(part.rows(), file.path())?;
+                Ok(part)
+            })
+        });
+        let graph = record
+            .graph
+            .then(|| file(PartKind::Graph).and_then(|file| Ok(Arc::new(GraphPart::open(file, rows)?))));
+        let segment = Segment { record, source, text, vectors, graph };
+        for error in segment.damage() {
+            tracing::error!(%error, "a part cannot be opened");
+        }
+        segment
+    }
+
+    /// Rows, deleted ones included.
+    pub fn rows(&self) -> u32 {
+        self.record.rows
+    }
+
+    /// The documents.
+    pub fn source(&self) -> Result<&SourcePart> {
+        self.source.as_ref().map_err(Clone::clone)
+    }
+
+    /// The postings.
+    pub fn text(&self) -> Result<&TextPart> {
+        self.text.as_ref().map_err(Clone::clone)
+    }
+
+    /// The vectors; `None` in a lexical collection.
+    pub fn vectors(&self) -> Result<Option<&VectorPart>> {
+        self.vectors.as_ref().map(Result::as_ref).transpose().map_err(Clone::clone)
+    }
+
+    /// The graph, where it has been built.
+    pub fn graph(&self) -> Result<Option<&GraphPart>> {
+        match &self.graph {
+            None => Ok(None),
+            Some(Ok(graph)) => Ok(Some(graph)),
+            Some(Err(error)) => Err(error.clone()),
+        }
+    }
+
+    /// What could not be opened.
+    pub fn damage(&self) -> Vec<crate::Error> {
+        let errors = [
+            self.source.as_ref().err(),
+            self.text.as_ref().err(),
+            self.vectors.as_ref().and_then(|part| part.as_ref().err()),
+            self.graph.as_ref().and_then(|part| part.as_ref().err()),
+        ];
+        errors.into_iter().flatten().cloned().collect()
+    }
+}

@@ -8,12 +8,14 @@
 //! - [`mmap`]: the only place that maps memory.
 //! - [`lock`]: one process per data directory.
 
+mod database;
 pub mod disk;
 mod error;
 pub mod lock;
 mod mmap;
 pub mod part;
 
+pub use database::DatabaseStorage;
 pub use disk::{Disk, OsDisk};
 pub use error::StoreError;
 pub use part::{PartFile, PartKind, PartWriter, Section};

@@ -387,6 +387,11 @@ impl Section {
         self.len == 0
     }
 
+    /// Where it begins in the part's file.
+    pub fn offset(&self) -> usize {
+        self.start
+    }
+
     /// The part it belongs to.
     pub fn part(&self) -> &Arc<PartFile> {
         &self.part

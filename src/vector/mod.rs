@@ -1,1 +1,111 @@
 //! The dense leg: distances, codes, scans and the HNSW graph over the rows of a segment.
+//!
+//! - [`distance`]: the inner loops, chosen for the processor at run time.
+//! - [`part`]: rows in full precision and their 8-bit codes, on disk.
+//! - [`Query`]: a vector prepared for comparing.
+//! - [`scan`], [`exact`], [`score_rows`]: looking at every allowed row.
+//! - [`hnsw`]: the graph: build, repair, freeze, walk.
+//! - [`recall`]: the way in. It picks the cheapest of these that finds the neighbours.
+
+pub mod distance;
+pub mod hnsw;
+pub mod part;
+mod query;
+mod scan;
+mod top;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+use crate::collection::definition::Metric;
+use crate::error::{Code, Error, Result};
+use crate::segment::RowSet;
+use crate::store;
+
+pub use hnsw::GraphPart;
+pub use part::{VectorPart, VectorWriter};
+pub use query::Query;
+pub use scan::{exact, scan, score_rows};
+
+/// A row and its score as users see it: cosine, inner product or Euclidean distance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scored {
+    /// The row of the segment.
+    pub row: u32,
+    /// The score.
+    pub raw: f32,
+}
+
+/// The `k` best allowed rows, best first, by the cheapest way that finds them: an exact pass where
+/// `exact` asks for it, a scan where there is no graph or few rows are allowed, else the graph with
+/// `ef` candidates.
+pub fn recall(
+    part: &VectorPart,
+    graph: Option<&GraphPart>,
+    query: &Query,
+    k: usize,
+    ef: usize,
+    exact: bool,
+    allowed: Option<&RowSet>,
+) -> store::Result<Vec<Scored>> {
+    match graph {
+        _ if exact => scan::exact(part, query, k, allowed),
+        Some(graph) if !scan_is_cheaper(part.rows(), allowed, ef.max(k)) => {
+            hnsw::search(part, graph, query, k, ef, allowed)
+        }
+        _ => scan(part, query, k, allowed),
+    }
+}
+
+/// Rows whose codes a walk looks at for each of its candidates, in units of what a scan, which reads
+/// in order, pays for a row.
+const WALK_COST: u64 = 16;
+
+/// Whether looking at all `allowed` rows costs less than a walk. A walk that collects every `rows /
+/// allowed`-th row it meets goes that much farther to collect `ef`.
+fn scan_is_cheaper(rows: u32, allowed: Option<&RowSet>, ef: usize) -> bool {
+    let allowed = u64::from(allowed.map_or(rows, |set| set.len().min(rows)));
+    let walk = WALK_COST.saturating_mul(ef as u64).saturating_mul(rows.into()) / allowed.max(1);
+    allowed <= walk
+}
+
+/// A raw score on the scale 0 (unrelated) to 1 (same), without a look at other candidates. `floor` is
+/// the cosine or inner product that counts as unrelated; l2 is `1 / (1 + distance)`.
+pub fn normalized(metric: Metric, raw: f32, floor: f32) -> f32 {
+    let score = match metric {
+        Metric::Cosine | Metric::Dot if floor < 1.0 => (raw - floor) / (1.0 - floor),
+        Metric::Cosine | Metric::Dot => return f32::from(raw >= floor),
+        Metric::L2 => 1.0 / (1.0 + raw.max(0.0)),
+    };
+    score.clamp(0.0, 1.0)
+}
+
+/// The longest vector whose distances and products stay finite in `f32`.
+const MAX_NORM_SQUARED: f64 = (f32::MAX / 4.0) as f64;
+
+/// Makes `vector` a unit vector for cosine, and leaves it alone for the others; returns its squared
+/// length. `invalid_vector` where a value is not finite or too large, or cosine has no direction.
+fn unit_or_finite(metric: Metric, vector: &mut [f32]) -> Result<f32> {
+    let squared = |vector: &[f32]| vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
+    let norm_squared = squared(vector);
+    if !norm_squared.is_finite() || metric != Metric::Cosine && norm_squared > MAX_NORM_SQUARED {
+        return Err(Error::new(
+            Code::InvalidVector,
+            "the vector has a value that is not finite or too large",
+        ));
+    }
+    if metric != Metric::Cosine {
+        return Ok(norm_squared as f32);
+    }
+    if norm_squared == 0.0 {
+        return Err(Error::new(
+            Code::InvalidVector,
+            "a vector of zeros has no direction to compare by cosine",
+        ));
+    }
+    let length = norm_squared.sqrt();
+    vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+    Ok(squared(vector) as f32)
+}

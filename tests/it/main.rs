@@ -1,1 +1,5 @@
+//! Tests of the whole library from outside.
 
+mod engine;
+mod sim_disk;
+mod support;

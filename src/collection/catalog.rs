@@ -1,0 +1,480 @@
+//! The one transactional file: which collections, segments, deletes, accepted batches and jobs are
+//! live. Everything else in the data directory is an immutable file that this one names.
+//!
+//! Edits are committed in groups: whoever calls [`Catalog::commit`] while a commit is under way shares the
+//! next one's fsync.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use roaring::RoaringBitmap;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::collection::definition::Definition;
+use crate::ingest::job::Job;
+use crate::store::{DatabaseStorage, Disk, Result, StoreError};
+
+/// Format version of the catalog's tables.
+pub const FORMAT_VERSION: u32 = 1;
+/// Name of the file in the data directory.
+pub const FILE: &str = "catalog.redb";
+/// The catalog stays a few MB; the library's default cache is 1 GiB.
+const CACHE_BYTES: usize = 16 << 20;
+/// Edits of at most this many callers share a commit.
+const GROUP: usize = 256;
+
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+const COLLECTIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("collections");
+const SEGMENTS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("segments");
+const DELETES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("deletes");
+const BATCHES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("batches");
+const TOMBSTONES: TableDefinition<(u64, &str), u64> = TableDefinition::new("tombstones");
+const JOBS: TableDefinition<&str, &[u8]> = TableDefinition::new("jobs");
+
+/// A collection as the catalog keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CollectionRecord {
+    /// Names its folder.
+    pub id: u64,
+    /// What users call it.
+    pub name: String,
+    /// RFC 3339.
+    pub created_at: String,
+    /// As it was created, defaults filled in.
+    pub definition: Definition,
+    /// Length of its vectors, if it has any.
+    pub dimensions: Option<u32>,
+    /// Id of the embedding model, if it has one.
+    pub model: Option<String>,
+}
+
+/// A live segment as the catalog keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SegmentRecord {
+    /// Names its files.
+    pub id: u64,
+    /// Rows, deleted ones included.
+    pub rows: u32,
+    /// Documents, deleted ones included.
+    pub documents: u32,
+    /// The newest document version in it.
+    pub max_version: u64,
+    /// Whether it has a vectors part.
+    pub vectors: bool,
+    /// Whether it has a graph part.
+    pub graph: bool,
+    /// Bytes of its files.
+    pub bytes: u64,
+}
+
+/// An accepted batch that is not indexed yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BatchRecord {
+    /// Version of its first document; the others follow. Names its file.
+    pub first_version: u64,
+    /// How many documents it holds.
+    pub documents: u64,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// The job that reports on it.
+    pub job: String,
+}
+
+/// One change of the catalog.
+#[derive(Clone, Debug)]
+pub enum Edit {
+    /// Adds or replaces a collection.
+    PutCollection(CollectionRecord),
+    /// Drops a collection with its segments, deletes, batches and tombstones.
+    DropCollection(u64),
+    /// Adds or replaces a segment of a collection.
+    PutSegment(u64, SegmentRecord),
+    /// Drops a segment with its deletes.
+    DropSegment(u64, u64),
+    /// The deleted rows of a segment.
+    PutDeletes(u64, u64, Arc<RoaringBitmap>),
+    /// Names an accepted batch.
+    PutBatch(u64, BatchRecord),
+    /// Forgets a batch.
+    DropBatch(u64, u64),
+    /// Versions of this document id below the given one are deleted, also those not indexed yet.
+    PutTombstone(u64, String, u64),
+    /// Forgets a tombstone.
+    DropTombstone(u64, String),
+    /// Adds or replaces a job.
+    PutJob(Box<Job>),
+    /// Forgets a job.
+    DropJob(String),
+}
+
+/// Everything the catalog holds of one collection.
+#[derive(Clone, Debug)]
+pub struct CollectionState {
+    /// Itself.
+    pub record: CollectionRecord,
+    /// Its segments, oldest first.
+    pub segments: Vec<SegmentRecord>,
+    /// Deleted rows by segment.
+    pub deletes: BTreeMap<u64, RoaringBitmap>,
+    /// Accepted batches in the order of acceptance.
+    pub batches: Vec<BatchRecord>,
+    /// Document id → version below which it is deleted.
+    pub tombstones: BTreeMap<String, u64>,
+}
+
+impl CollectionState {
+    /// A collection that holds nothing yet.
+    pub fn new(record: CollectionRecord) -> CollectionState {
+        CollectionState {
+            record,
+            segments: Vec::new(),
+            deletes: BTreeMap::new(),
+            batches: Vec::new(),
+            tombstones: BTreeMap::new(),
+        }
+    }
+}
+
+/// Everything the catalog holds.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// By id.
+    pub collections: BTreeMap<u64, CollectionState>,
+    /// By id, so by time.
+    pub jobs: BTreeMap<String, Job>,
+}
+
+struct Waiting {
+    edits: Vec<Edit>,
+    done: oneshot::Sender<Result<()>>,
+}
+
+/// The open catalog.
+#[derive(Debug)]
+pub struct Catalog {
+    queue: mpsc::Sender<Waiting>,
+}
+
+impl Catalog {
+    /// Opens (or makes) the catalog of a data directory and reads it.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<(Catalog, State)> {
+        let path = dir.join(FILE);
+        if !path.exists() {
+            create(&disk, dir, &path)?;
+        }
+        let file = CatalogFile::open(disk, path)?;
+        let state = file.load()?;
+        let (queue, receiver) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("catalog".into())
+            .spawn(move || serve(file, &receiver))
+            .map_err(StoreError::io("start the thread of", &dir.join(FILE)))?;
+        Ok((Catalog { queue }, state))
+    }
+
+    /// Makes the edits durable, all or none of them, in the order of the calls.
+    pub async fn commit(&self, edits: Vec<Edit>) -> Result<()> {
+        let (done, receiver) = oneshot::channel();
+        let lost = || StoreError::io("commit to", Path::new(FILE))(std::io::Error::other("it was closed"));
+        self.queue.send(Waiting { edits, done }).map_err(|_| lost())?;
+        receiver.await.map_err(|_| lost())?
+    }
+}
+
+/// Makes an empty catalog under another name first: power lost while redb writes its first pages leaves a file
+/// that it refuses for good.
+fn create(disk: &Arc<dyn Disk>, dir: &Path, path: &Path) -> Result<()> {
+    let temporary = dir.join(format!("{FILE}.new"));
+    disk.remove(&temporary)?;
+    let mut file = CatalogFile::open(Arc::clone(disk), temporary.clone())?;
+    file.commit(std::iter::empty())?;
+    drop(file);
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(dir)
+}
+
+/// Reads the catalog of a data directory that no engine has open.
+pub fn read(disk: Arc<dyn Disk>, dir: &Path) -> Result<State> {
+    CatalogFile::open(disk, dir.join(FILE))?.load()
+}
+
+/// Checks every page of the catalog of a data directory that no engine has open.
+pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> Result<()> {
+    let mut file = CatalogFile::open(disk, dir.join(FILE))?;
+    let path = file.path.clone();
+    match file.database.as_mut().map(Database::check_integrity) {
+        Some(Ok(true)) => Ok(()),
+        Some(Ok(false)) => Err(StoreError::corrupt(&path, "the integrity check failed (it was repaired)")),
+        Some(Err(error)) => Err(StoreError::corrupt(&path, error.to_string())),
+        None => Err(StoreError::corrupt(&path, "it could not be opened")),
+    }
+}
+
+/// The catalog thread: takes what waits, commits it as one transaction, answers everyone. Ends when the
+/// [`Catalog`] is dropped.
+fn serve(mut file: CatalogFile, queue: &mpsc::Receiver<Waiting>) {
+    while let Ok(first) = queue.recv() {
+        let mut group = vec![first];
+        while group.len() < GROUP
+            && let Ok(next) = queue.try_recv()
+        {
+            group.push(next);
+        }
+        let result = file.commit(group.iter().flat_map(|waiting| &waiting.edits));
+        for waiting in group {
+            let _ = waiting.done.send(result.clone()); // the caller may have gone away
+        }
+    }
+}
+
+struct CatalogFile {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    /// Empty only after a failed commit whose re-opening failed too.
+    database: Option<Database>,
+}
+
+impl CatalogFile {
+    fn open(disk: Arc<dyn Disk>, path: PathBuf) -> Result<CatalogFile> {
+        let mut file = CatalogFile { disk, path, database: None };
+        file.reopen()?;
+        Ok(file)
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        self.database = None;
+        let backend = self.disk.database(&self.path)?;
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(DatabaseStorage(backend))
+            .map_err(|error| self.failed("open", error))?;
+        self.database = Some(database);
+        Ok(())
+    }
+
+    /// A failed commit (a full disk) leaves the database refusing writes: it is opened anew for the next.
+    fn commit<'a>(&mut self, edits: impl Iterator<Item = &'a Edit>) -> Result<()> {
+        if self.database.is_none() {
+            self.reopen()?;
+        }
+        let result = match &self.database {
+            Some(database) => apply(database, edits).map_err(|error| self.failed("commit to", error)),
+            None => Ok(()),
+        };
+        if result.is_err() {
+            self.reopen().unwrap_or_else(|error| tracing::error!(%error, "the catalog cannot be reopened"));
+        }
+        result
+    }
+
+    fn load(&self) -> Result<State> {
+        let Some(database) = &self.database else { return Ok(State::default()) };
+        let found = version(database).map_err(|error| self.failed("read", error))?;
+        if found > FORMAT_VERSION {
+            let path = self.path.clone();
+            return Err(StoreError::NewerFormat { path, found, supported: FORMAT_VERSION });
+        }
+        load(database, &self.path).map_err(|error| self.failed("read", error))
+    }
+
+    fn failed(&self, action: &'static str, error: impl Into<redb::Error>) -> StoreError {
+        match error.into() {
+            redb::Error::Io(source) => StoreError::io(action, &self.path)(std::io::Error::other(source)),
+            redb::Error::Corrupted(what) => StoreError::corrupt(&self.path, what),
+            redb::Error::DatabaseAlreadyOpen => StoreError::Locked { path: self.path.clone() },
+            other => StoreError::io(action, &self.path)(std::io::Error::other(other.to_string())),
+        }
+    }
+}
+
+fn version(database: &Database) -> Result<u32, redb::Error> {
+    let transaction = database.begin_read()?;
+    match transaction.open_table(META) {
+        Ok(meta) => Ok(meta.get("format_version")?.map_or(FORMAT_VERSION, |value| value.value() as u32)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(FORMAT_VERSION), // a new file
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn apply<'a>(database: &Database, edits: impl Iterator<Item = &'a Edit>) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    {
+        let mut meta = transaction.open_table(META)?;
+        let mut collections = transaction.open_table(COLLECTIONS)?;
+        let mut segments = transaction.open_table(SEGMENTS)?;
+        let mut deletes = transaction.open_table(DELETES)?;
+        let mut batches = transaction.open_table(BATCHES)?;
+        let mut tombstones = transaction.open_table(TOMBSTONES)?;
+        let mut jobs = transaction.open_table(JOBS)?;
+        if meta.get("format_version")?.is_none() {
+            meta.insert("format_version", u64::from(FORMAT_VERSION))?;
+        }
+        for edit in edits {
+            match edit {
+                Edit::PutCollection(record) => {
+                    collections.insert(record.id, json(record).as_slice())?;
+                }
+                Edit::DropCollection(id) => {
+                    collections.remove(id)?;
+                    let all = (*id, 0)..=(*id, u64::MAX);
+                    segments.retain_in(all.clone(), |_, _| false)?;
+                    deletes.retain_in(all.clone(), |_, _| false)?;
+                    batches.retain_in(all, |_, _| false)?;
+                    tombstones.retain_in((*id, "")..(id + 1, ""), |_, _| false)?;
+                }
+                Edit::PutSegment(collection, record) => {
+                    segments.insert((*collection, record.id), json(record).as_slice())?;
+                }
+                Edit::DropSegment(collection, segment) => {
+                    segments.remove((*collection, *segment))?;
+                    deletes.remove((*collection, *segment))?;
+                }
+                Edit::PutDeletes(collection, segment, rows) => {
+                    let mut bytes = Vec::with_capacity(rows.serialized_size());
+                    rows.serialize_into(&mut bytes).map_err(redb::Error::from)?;
+                    deletes.insert((*collection, *segment), bytes.as_slice())?;
+                }
+                Edit::PutBatch(collection, record) => {
+                    batches.insert((*collection, record.first_version), json(record).as_slice())?;
+                }
+                Edit::DropBatch(collection, first_version) => {
+                    batches.remove((*collection, *first_version))?;
+                }
+                Edit::PutTombstone(collection, id, version) => {
+                    tombstones.insert((*collection, id.as_str()), version)?;
+                }
+                Edit::DropTombstone(collection, id) => {
+                    tombstones.remove((*collection, id.as_str()))?;
+                }
+                Edit::PutJob(job) => {
+                    jobs.insert(job.id.as_str(), json(job).as_slice())?;
+                }
+                Edit::DropJob(id) => {
+                    jobs.remove(id.as_str())?;
+                }
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn load(database: &Database, path: &Path) -> Result<State, redb::Error> {
+    let unreadable =
+        |what: &str| redb::Error::Corrupted(format!("{what} in {} is unreadable", path.display()));
+    let transaction = database.begin_read()?;
+    let mut state = State::default();
+    if let Err(redb::TableError::TableDoesNotExist(_)) = transaction.open_table(META) {
+        return Ok(state); // a new file
+    }
+    for entry in transaction.open_table(COLLECTIONS)?.iter()? {
+        let (id, value) = entry?;
+        let record = parse(value.value()).ok_or_else(|| unreadable("a collection"))?;
+        state.collections.insert(id.value(), CollectionState::new(record));
+    }
+    for entry in transaction.open_table(SEGMENTS)?.iter()? {
+        let (key, value) = entry?;
+        if let Some(collection) = state.collections.get_mut(&key.value().0) {
+            collection.segments.push(parse(value.value()).ok_or_else(|| unreadable("a segment"))?);
+        }
+    }
+    for entry in transaction.open_table(DELETES)?.iter()? {
+        let (key, value) = entry?;
+        let (collection, segment) = key.value();
+        if let Some(collection) = state.collections.get_mut(&collection) {
+            let rows = RoaringBitmap::deserialize_from(value.value())
+                .map_err(|_| unreadable("a set of deleted rows"))?;
+            collection.deletes.insert(segment, rows);
+        }
+    }
+    for entry in transaction.open_table(BATCHES)?.iter()? {
+        let (key, value) = entry?;
+        if let Some(collection) = state.collections.get_mut(&key.value().0) {
+            collection.batches.push(parse(value.value()).ok_or_else(|| unreadable("a batch"))?);
+        }
+    }
+    for entry in transaction.open_table(TOMBSTONES)?.iter()? {
+        let (key, value) = entry?;
+        let (collection, id) = key.value();
+        if let Some(collection) = state.collections.get_mut(&collection) {
+            collection.tombstones.insert(id.to_owned(), value.value());
+        }
+    }
+    for entry in transaction.open_table(JOBS)?.iter()? {
+        let (id, value) = entry?;
+        let job = parse(value.value()).ok_or_else(|| unreadable("a job"))?;
+        state.jobs.insert(id.value().to_owned(), job);
+    }
+    Ok(state)
+}
+
+fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default() // records of strings and numbers always serialise
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    serde_json::from_slice(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::OsDisk;
+
+    fn collection(id: u64, name: &str) -> Edit {
+        Edit::PutCollection(CollectionRecord {
+            id,
+            name: name.into(),
+            created_at: String::new(),
+            definition: Definition::default(),
+            dimensions: Some(384),
+            model: None,
+        })
+    }
+
+    fn segment(id: u64) -> SegmentRecord {
+        SegmentRecord { id, rows: 5, documents: 2, max_version: 9, vectors: true, graph: false, bytes: 1 }
+    }
+
+    #[tokio::test]
+    async fn edits_survive_reopening_and_go_with_their_collection() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        {
+            let (catalog, state) = Catalog::open(Arc::clone(&disk), dir.path()).unwrap();
+            assert!(state.collections.is_empty());
+            catalog.commit(vec![collection(1, "a"), collection(2, "b")]).await.unwrap();
+            let rows = Arc::new(RoaringBitmap::from([1, 3]));
+            let batch = BatchRecord { first_version: 4, documents: 1, bytes: 1, job: "j".into() };
+            let edits = [1, 2].map(|c| {
+                [
+                    Edit::PutSegment(c, segment(7)),
+                    Edit::PutDeletes(c, 7, Arc::clone(&rows)),
+                    Edit::PutBatch(c, batch.clone()),
+                    Edit::PutTombstone(c, "id".into(), 3),
+                ]
+            });
+            catalog.commit(edits.into_iter().flatten().collect()).await.unwrap();
+            catalog.commit(vec![Edit::DropCollection(1)]).await.unwrap();
+        }
+        let state = loop {
+            // the catalog thread ends a moment after its handle
+            match read(Arc::clone(&disk), dir.path()) {
+                Err(StoreError::Locked { .. }) => std::thread::yield_now(),
+                other => break other.unwrap(),
+            }
+        };
+        assert_eq!(state.collections.keys().collect::<Vec<_>>(), [&2]);
+        let b = &state.collections[&2];
+        assert_eq!(b.segments[0].rows, 5);
+        assert!(b.deletes[&7].contains(3));
+        assert_eq!(b.batches[0].job, "j");
+        assert_eq!(b.tombstones["id"], 3);
+        verify(disk, dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,54 @@
+//! Accepted batches that are not indexed yet: one checksummed file each, named by the catalog.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::document::Document;
+use crate::store::{Disk, PartFile, PartKind, PartWriter, Result, StoreError};
+
+const DOCUMENTS: u32 = 0;
+
+/// A document with the place it has in the order of acceptance and in its request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AcceptedDocument {
+    /// Acceptance order within the collection.
+    pub version: u64,
+    /// Position in its request.
+    pub index: usize,
+    /// Its id, made by gleaner where the client gave none.
+    pub id: String,
+    /// The rest.
+    pub document: Document,
+}
+
+/// File of the batch that begins with `first_version`.
+pub fn path(dir: &Path, first_version: u64) -> PathBuf {
+    dir.join(format!("{first_version}.{}", PartKind::Inbox.name()))
+}
+
+/// Writes a batch and fsyncs it (file and folder). Returns its bytes.
+pub fn write(disk: &dyn Disk, dir: &Path, first_version: u64, documents: &[AcceptedDocument]) -> Result<u64> {
+    let path = path(dir, first_version);
+    let mut part = PartWriter::create(disk, &path, PartKind::Inbox)?;
+    part.begin(DOCUMENTS)?;
+    for document in documents {
+        let mut line = serde_json::to_vec(document)
+            .map_err(|error| StoreError::io("write", &path)(std::io::Error::other(error)))?;
+        line.push(b'\n');
+        part.write(&line)?;
+    }
+    let bytes = part.finish()?;
+    disk.sync_dir(dir)?;
+    Ok(bytes)
+}
+
+/// Reads a batch.
+pub fn read(dir: &Path, first_version: u64) -> Result<Vec<AcceptedDocument>> {
+    let path = path(dir, first_version);
+    let section = PartFile::open(&path, PartKind::Inbox)?.section(DOCUMENTS)?;
+    serde_json::Deserializer::from_slice(section.all()?)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .map_err(|error| StoreError::corrupt(&path, error.to_string()))
+}

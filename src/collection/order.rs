@@ -1,0 +1,155 @@
+//! The order of acceptance: which versions are given, which of them are on their way, and which document
+//! ids were deleted while older versions of them were still on their way.
+//!
+//! Writes may be published in any order; of two versions of a document the later one stays. A delete is a
+//! version too: it removes what is searchable at once, and its tombstone removes older versions that are
+//! published after it. A tombstone is forgotten when nothing older is on its way.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::collection::catalog::{BatchRecord, Edit};
+
+/// The order of acceptance of one collection.
+#[derive(Debug, Default)]
+pub struct Order {
+    next_version: u64,
+    /// First version → ids and count of each write that is not published yet.
+    in_flight: BTreeMap<u64, InFlight>,
+    /// Latest version on its way of each document id.
+    pending: HashMap<String, u64>,
+    tombstones: BTreeMap<String, u64>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    documents: u64,
+    ids: Vec<String>,
+}
+
+impl Order {
+    /// The order as recovery finds it; `last_version` is the highest in any segment.
+    pub fn recover(last_version: u64, batches: &[BatchRecord], tombstones: BTreeMap<String, u64>) -> Order {
+        let mut order = Order { next_version: last_version + 1, tombstones, ..Order::default() };
+        for batch in batches {
+            order.in_flight.insert(
+                batch.first_version,
+                // the ids are in the batch's file: not read just for this
+                InFlight { documents: batch.documents, ids: Vec::new() },
+            );
+            order.next_version = order.next_version.max(batch.first_version + batch.documents);
+        }
+        let newest_tombstone = order.tombstones.values().copied().max().unwrap_or(0);
+        order.next_version = order.next_version.max(newest_tombstone + 1);
+        order
+    }
+
+    /// Gives the next `ids.len()` versions to a write; returns the first.
+    pub fn accept(&mut self, ids: Vec<String>) -> u64 {
+        let first = self.next_version;
+        for (offset, id) in ids.iter().enumerate() {
+            self.pending.insert(id.clone(), first + offset as u64);
+        }
+        self.next_version += ids.len().max(1) as u64;
+        self.in_flight.insert(first, InFlight { documents: ids.len() as u64, ids });
+        first
+    }
+
+    /// Gives the next version to a delete.
+    pub fn accept_delete(&mut self) -> u64 {
+        self.next_version += 1;
+        self.next_version - 1
+    }
+
+    /// The write that began at `first` is published (or given up).
+    pub fn finish(&mut self, first: u64) {
+        let Some(done) = self.in_flight.remove(&first) else { return };
+        for (offset, id) in done.ids.into_iter().enumerate() {
+            if self.pending.get(&id) == Some(&(first + offset as u64)) {
+                self.pending.remove(&id);
+            }
+        }
+    }
+
+    /// Whether a write older than `version` is on its way.
+    pub fn older_in_flight(&self, version: u64) -> bool {
+        self.in_flight.first_key_value().is_some_and(|(&first, _)| first < version)
+    }
+
+    /// Whether a version of that document below `version` is known to be on its way.
+    pub fn is_pending(&self, id: &str, version: u64) -> bool {
+        self.pending.get(id).is_some_and(|&pending| pending < version)
+    }
+
+    /// How many documents are on their way.
+    pub fn pending_documents(&self) -> u64 {
+        self.in_flight.values().map(|write| write.documents).sum()
+    }
+
+    /// Remembers a delete, where it matters. Returns the edit that makes it durable.
+    pub fn bury(&mut self, collection: u64, id: &str, version: u64) -> Option<Edit> {
+        if !self.older_in_flight(version) {
+            return None;
+        }
+        self.tombstones.insert(id.to_owned(), version);
+        Some(Edit::PutTombstone(collection, id.to_owned(), version))
+    }
+
+    /// Whether that version of a document was deleted before it was published.
+    pub fn is_buried(&self, id: &str, version: u64) -> bool {
+        self.tombstones.get(id).is_some_and(|&tombstone| tombstone > version)
+    }
+
+    /// Tombstones that will have no effect once the writes that begin at `done` are published. They may be
+    /// forgotten in the same transaction: call [`forget`](Self::forget) after it.
+    pub fn spent_tombstones(&self, done: &[u64]) -> Vec<String> {
+        let oldest = self.in_flight.keys().find(|first| !done.contains(first)).copied().unwrap_or(u64::MAX);
+        self.tombstones.iter().filter(|&(_, &version)| version <= oldest).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Forgets tombstones.
+    pub fn forget(&mut self, ids: &[String]) {
+        for id in ids {
+            self.tombstones.remove(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(list: &[&str]) -> Vec<String> {
+        list.iter().map(|id| (*id).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_delete_overtakes_an_older_write_and_is_forgotten_after_it() {
+        let mut order = Order::recover(9, &[], BTreeMap::new());
+        let first = order.accept(ids(&["a", "b"]));
+        assert_eq!(first, 10);
+        let delete = order.accept_delete();
+        assert!(order.is_pending("b", delete));
+        assert!(order.bury(1, "b", delete).is_some());
+        let later = order.accept(ids(&["b"]));
+        assert!(order.is_buried("b", first + 1) && !order.is_buried("b", later));
+        assert!(order.spent_tombstones(&[]).is_empty());
+        assert_eq!(order.spent_tombstones(&[first]), ["b"]);
+        order.finish(first);
+        order.forget(&ids(&["b"]));
+        assert!(!order.is_buried("b", first + 1));
+        assert!(order.is_pending("b", u64::MAX) && !order.is_pending("a", u64::MAX));
+        order.finish(later);
+        assert_eq!(order.pending_documents(), 0);
+        assert!(order.bury(1, "b", order.next_version).is_none());
+    }
+
+    #[test]
+    fn recovery_never_gives_a_version_twice() {
+        let batch = BatchRecord { first_version: 20, documents: 5, bytes: 0, job: String::new() };
+        let mut order = Order::recover(7, &[batch], BTreeMap::from([("x".to_owned(), 30)]));
+        assert_eq!(order.accept(ids(&["y"])), 31);
+        assert!(order.is_buried("x", 24));
+        assert!(order.older_in_flight(21) && !order.older_in_flight(20));
+        assert_eq!(order.pending_documents(), 6);
+    }
+}

@@ -1,0 +1,119 @@
+//! From a definition to its embedder; equal definitions share one.
+
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::http::Http;
+use super::openai::{OpenAi, Settings};
+use super::static_model::StaticModel;
+use super::{EmbedError, Embedder};
+use crate::collection::definition::EmbeddingDefinition;
+use crate::runtime::Pools;
+
+/// The process's embedders. A model is in memory once, however many collections use it, and goes
+/// when the last of them does.
+pub struct Embedders {
+    pools: Pools,
+    http: Http,
+    open: Mutex<Vec<(EmbeddingDefinition, Weak<dyn Embedder>)>>,
+}
+
+impl Embedders {
+    /// No embedder yet; those to come run on as many threads as `pools`, and call providers
+    /// through `http`.
+    pub fn new(pools: Pools, http: Http) -> Self {
+        Self { pools, http, open: Mutex::default() }
+    }
+
+    /// The embedder of `definition`; `None` where the client sends vectors or there are none. Cheap: models
+    /// load at the first use (see [`Embedder::warm`]).
+    pub fn open(&self, definition: &EmbeddingDefinition) -> Result<Option<Arc<dyn Embedder>>, EmbedError> {
+        let mut open = self.open.lock();
+        open.retain(|(_, embedder)| embedder.strong_count() > 0);
+        let known = open.iter().find(|(known, _)| known == definition);
+        if let Some(embedder) = known.and_then(|(_, embedder)| embedder.upgrade()) {
+            return Ok(Some(embedder));
+        }
+        let embedder: Arc<dyn Embedder> = match definition {
+            EmbeddingDefinition::Builtin {} => self.builtin()?,
+            EmbeddingDefinition::Static { path } => {
+                Arc::new(StaticModel::open(Path::new(path), self.pools.clone())?)
+            }
+            EmbeddingDefinition::Openai {
+                base_url,
+                model,
+                api_key_env,
+                dimensions,
+                send_dimensions,
+                encoding,
+                max_tokens,
+                document_prefix,
+                query_prefix,
+            } => {
+                let settings = Settings {
+                    base_url: base_url.clone(),
+                    model: model.clone(),
+                    api_key_env: api_key_env.clone(),
+                    dimensions: *dimensions as usize,
+                    send_dimensions: *send_dimensions,
+                    encoding: *encoding,
+                    max_tokens: *max_tokens as usize,
+                    document_prefix: document_prefix.clone(),
+                    query_prefix: query_prefix.clone(),
+                    backoff: Duration::from_millis(500),
+                };
+                Arc::new(OpenAi::new(settings, self.http.clone(), self.pools.clone()))
+            }
+            EmbeddingDefinition::Client { .. } | EmbeddingDefinition::None {} => return Ok(None),
+        };
+        open.push((definition.clone(), Arc::downgrade(&embedder)));
+        Ok(Some(embedder))
+    }
+
+    #[cfg(feature = "builtin-model")]
+    fn builtin(&self) -> Result<Arc<dyn Embedder>, EmbedError> {
+        Ok(Arc::new(super::builtin::Builtin::new(self.pools.search.threads())))
+    }
+
+    #[cfg(not(feature = "builtin-model"))]
+    fn builtin(&self) -> Result<Arc<dyn Embedder>, EmbedError> {
+        Err(EmbedError::Config(
+            "this gleaner was built without the built-in model: build it with `--features builtin-model`, or \
+             choose another embedding provider"
+                .into(),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_definitions_share_one_embedder() {
+        let embedders = Embedders::new(Pools::new(1).unwrap(), Http::new());
+        let openai = |model: &str| -> EmbeddingDefinition {
+            let json = format!(r#"{{"provider":"openai","model":"{model}","dimensions":4}}"#);
+            serde_json::from_str(&json).unwrap()
+        };
+        let first = embedders.open(&openai("a")).unwrap().unwrap();
+        let same = embedders.open(&openai("a")).unwrap().unwrap();
+        let other = embedders.open(&openai("b")).unwrap().unwrap();
+        assert!(Arc::ptr_eq(&first, &same) && !Arc::ptr_eq(&first, &other));
+        assert_ne!(first.model().id, other.model().id);
+        assert!(embedders.open(&EmbeddingDefinition::Client { dimensions: 4 }).unwrap().is_none());
+        assert!(embedders.open(&EmbeddingDefinition::None {}).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_embedder_goes_with_its_last_user() {
+        let embedders = Embedders::new(Pools::new(1).unwrap(), Http::new());
+        let json = r#"{"provider":"openai","model":"a","dimensions":4}"#;
+        let definition: EmbeddingDefinition = serde_json::from_str(json).unwrap();
+        let weak = Arc::downgrade(&embedders.open(&definition).unwrap().unwrap());
+        assert!(weak.upgrade().is_none());
+    }
+}

@@ -1,0 +1,74 @@
+//! NEON kernels.
+#![expect(unsafe_code, reason = "loads through pointers; every block has its SAFETY argument")]
+
+use core::arch::aarch64::*;
+
+use super::{Kernels, scalar};
+
+pub(super) fn available() -> Vec<Kernels> {
+    if !std::arch::is_aarch64_feature_detected!("neon") {
+        return Vec::new();
+    }
+    vec![Kernels { name: "neon", dot, l2_squared, dot_codes }]
+}
+
+#[target_feature(enable = "neon")]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let len = a.len().min(b.len());
+    let whole = len / 16 * 16;
+    let mut sums = [vdupq_n_f32(0.0); 4];
+    for at in (0..whole).step_by(16) {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: `at + lane * 4 + 4 <= at + 16 <= len`.
+            let (x, y) = unsafe {
+                (vld1q_f32(a.as_ptr().add(at + lane * 4)), vld1q_f32(b.as_ptr().add(at + lane * 4)))
+            };
+            *sum = vfmaq_f32(*sum, x, y);
+        }
+    }
+    reduce(sums) + scalar::dot(&a[whole..len], &b[whole..len])
+}
+
+#[target_feature(enable = "neon")]
+fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
+    let len = a.len().min(b.len());
+    let whole = len / 16 * 16;
+    let mut sums = [vdupq_n_f32(0.0); 4];
+    for at in (0..whole).step_by(16) {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: `at + lane * 4 + 4 <= at + 16 <= len`.
+            let (x, y) = unsafe {
+                (vld1q_f32(a.as_ptr().add(at + lane * 4)), vld1q_f32(b.as_ptr().add(at + lane * 4)))
+            };
+            let difference = vsubq_f32(x, y);
+            *sum = vfmaq_f32(*sum, difference, difference);
+        }
+    }
+    reduce(sums) + scalar::l2_squared(&a[whole..len], &b[whole..len])
+}
+
+#[target_feature(enable = "neon")]
+fn reduce(sums: [float32x4_t; 4]) -> f32 {
+    vaddvq_f32(vaddq_f32(vaddq_f32(sums[0], sums[1]), vaddq_f32(sums[2], sums[3])))
+}
+
+/// Widens both sides to 16 bits, which is exact.
+#[target_feature(enable = "neon")]
+fn dot_codes(a: &[u8], b: &[i8]) -> i32 {
+    let len = a.len().min(b.len());
+    let whole = len / 16 * 16;
+    let mut sums = [vdupq_n_s32(0); 4];
+    for at in (0..whole).step_by(16) {
+        // SAFETY: `at + 16 <= whole <= len`.
+        let (x, y) = unsafe { (vld1q_u8(a.as_ptr().add(at)), vld1q_s8(b.as_ptr().add(at))) };
+        let x_low = vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(x)));
+        let x_high = vreinterpretq_s16_u16(vmovl_u8(vget_high_u8(x)));
+        let (y_low, y_high) = (vmovl_s8(vget_low_s8(y)), vmovl_s8(vget_high_s8(y)));
+        sums[0] = vmlal_s16(sums[0], vget_low_s16(x_low), vget_low_s16(y_low));
+        sums[1] = vmlal_s16(sums[1], vget_high_s16(x_low), vget_high_s16(y_low));
+        sums[2] = vmlal_s16(sums[2], vget_low_s16(x_high), vget_low_s16(y_high));
+        sums[3] = vmlal_s16(sums[3], vget_high_s16(x_high), vget_high_s16(y_high));
+    }
+    let sum = vaddq_s32(vaddq_s32(sums[0], sums[1]), vaddq_s32(sums[2], sums[3]));
+    vaddvq_s32(sum) + scalar::dot_codes(&a[whole..len], &b[whole..len])
+}

@@ -1,0 +1,224 @@
+//! AVX-512 (with VNNI for codes) and AVX2 kernels.
+#![expect(unsafe_code, reason = "loads through pointers; every block has its SAFETY argument")]
+
+use core::arch::x86_64::*;
+
+use super::Kernels;
+
+pub(super) fn available() -> Vec<Kernels> {
+    let mut families = Vec::new();
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        families.push(Kernels {
+            name: "avx2",
+            dot: avx2::dot,
+            l2_squared: avx2::l2_squared,
+            dot_codes: avx2::dot_codes,
+        });
+    }
+    if is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vnni")
+    {
+        families.push(Kernels {
+            name: "avx512-vnni",
+            dot: avx512::dot,
+            l2_squared: avx512::l2_squared,
+            dot_codes: avx512::dot_codes,
+        });
+    }
+    families
+}
+
+#[inline]
+pub(super) fn prefetch(bytes: &[u8]) {
+    for line in bytes.chunks(64) {
+        // SAFETY: a prefetch has no architectural effect; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+}
+
+mod avx512 {
+    use super::*;
+
+    /// Lanes of one register.
+    const F32: usize = 16;
+    const U8: usize = 64;
+
+    /// A mask of the `rest` lowest of 16 lanes; `rest` < 16.
+    fn mask16(rest: usize) -> __mmask16 {
+        (1 << rest) - 1
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+        let len = a.len().min(b.len());
+        let (a, b) = (a.as_ptr(), b.as_ptr());
+        let mut sums = [_mm512_setzero_ps(); 4];
+        let mut at = 0;
+        // SAFETY: full loads lie below `len`, and the masked load touches only lanes below `len`.
+        unsafe {
+            while at + 4 * F32 <= len {
+                for (lane, sum) in sums.iter_mut().enumerate() {
+                    let x = _mm512_loadu_ps(a.add(at + lane * F32));
+                    *sum = _mm512_fmadd_ps(x, _mm512_loadu_ps(b.add(at + lane * F32)), *sum);
+                }
+                at += 4 * F32;
+            }
+            while at + F32 <= len {
+                sums[0] = _mm512_fmadd_ps(_mm512_loadu_ps(a.add(at)), _mm512_loadu_ps(b.add(at)), sums[0]);
+                at += F32;
+            }
+            let mask = mask16(len - at);
+            let x = _mm512_maskz_loadu_ps(mask, a.add(at));
+            sums[1] = _mm512_fmadd_ps(x, _mm512_maskz_loadu_ps(mask, b.add(at)), sums[1]);
+        }
+        reduce(sums)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
+        let len = a.len().min(b.len());
+        let (a, b) = (a.as_ptr(), b.as_ptr());
+        let mut sums = [_mm512_setzero_ps(); 4];
+        let mut at = 0;
+        // SAFETY: full loads lie below `len`, and the masked load touches only lanes below `len`.
+        unsafe {
+            while at + 4 * F32 <= len {
+                for (lane, sum) in sums.iter_mut().enumerate() {
+                    let x = _mm512_loadu_ps(a.add(at + lane * F32));
+                    let difference = _mm512_sub_ps(x, _mm512_loadu_ps(b.add(at + lane * F32)));
+                    *sum = _mm512_fmadd_ps(difference, difference, *sum);
+                }
+                at += 4 * F32;
+            }
+            while at + F32 <= len {
+                let difference = _mm512_sub_ps(_mm512_loadu_ps(a.add(at)), _mm512_loadu_ps(b.add(at)));
+                sums[0] = _mm512_fmadd_ps(difference, difference, sums[0]);
+                at += F32;
+            }
+            let mask = mask16(len - at);
+            let x = _mm512_maskz_loadu_ps(mask, a.add(at));
+            let difference = _mm512_sub_ps(x, _mm512_maskz_loadu_ps(mask, b.add(at)));
+            sums[1] = _mm512_fmadd_ps(difference, difference, sums[1]);
+        }
+        reduce(sums)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn reduce(sums: [__m512; 4]) -> f32 {
+        let low = _mm512_add_ps(sums[0], sums[1]);
+        _mm512_reduce_add_ps(_mm512_add_ps(low, _mm512_add_ps(sums[2], sums[3])))
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) fn dot_codes(a: &[u8], b: &[i8]) -> i32 {
+        let len = a.len().min(b.len());
+        let (a, b) = (a.as_ptr().cast::<i8>(), b.as_ptr());
+        let mut sums = [_mm512_setzero_si512(); 2];
+        let mut at = 0;
+        // SAFETY: full loads lie below `len`, and the masked load touches only lanes below `len`.
+        unsafe {
+            while at + 2 * U8 <= len {
+                for (lane, sum) in sums.iter_mut().enumerate() {
+                    let x = _mm512_loadu_epi8(a.add(at + lane * U8));
+                    *sum = _mm512_dpbusd_epi32(*sum, x, _mm512_loadu_epi8(b.add(at + lane * U8)));
+                }
+                at += 2 * U8;
+            }
+            if at + U8 <= len {
+                let x = _mm512_loadu_epi8(a.add(at));
+                sums[0] = _mm512_dpbusd_epi32(sums[0], x, _mm512_loadu_epi8(b.add(at)));
+                at += U8;
+            }
+            if at < len {
+                let mask: __mmask64 = (1 << (len - at)) - 1;
+                let x = _mm512_maskz_loadu_epi8(mask, a.add(at));
+                sums[1] = _mm512_dpbusd_epi32(sums[1], x, _mm512_maskz_loadu_epi8(mask, b.add(at)));
+            }
+        }
+        _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
+    }
+}
+
+mod avx2 {
+    use super::super::scalar;
+    use super::*;
+
+    /// Lanes of one register, and of the four that one round adds to.
+    const F32: usize = 8;
+    const ROUND: usize = 4 * F32;
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+        let len = a.len().min(b.len());
+        let whole = len / ROUND * ROUND;
+        let mut sums = [_mm256_setzero_ps(); 4];
+        for at in (0..whole).step_by(ROUND) {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: `at + lane * F32 + F32 <= at + ROUND <= len`.
+                let (x, y) = unsafe { load(a, b, at + lane * F32) };
+                *sum = _mm256_fmadd_ps(x, y, *sum);
+            }
+        }
+        reduce(sums) + scalar::dot(&a[whole..len], &b[whole..len])
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
+        let len = a.len().min(b.len());
+        let whole = len / ROUND * ROUND;
+        let mut sums = [_mm256_setzero_ps(); 4];
+        for at in (0..whole).step_by(ROUND) {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: `at + lane * F32 + F32 <= at + ROUND <= len`.
+                let (x, y) = unsafe { load(a, b, at + lane * F32) };
+                let difference = _mm256_sub_ps(x, y);
+                *sum = _mm256_fmadd_ps(difference, difference, *sum);
+            }
+        }
+        reduce(sums) + scalar::l2_squared(&a[whole..len], &b[whole..len])
+    }
+
+    /// # Safety
+    /// `at + F32` must not be past the end of either slice.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn load(a: &[f32], b: &[f32], at: usize) -> (__m256, __m256) {
+        // SAFETY: the caller's.
+        unsafe { (_mm256_loadu_ps(a.as_ptr().add(at)), _mm256_loadu_ps(b.as_ptr().add(at))) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn reduce(sums: [__m256; 4]) -> f32 {
+        let sum = _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
+        let half = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
+        let quarter = _mm_add_ps(half, _mm_movehl_ps(half, half));
+        _mm_cvtss_f32(_mm_add_ss(quarter, _mm_shuffle_ps::<1>(quarter, quarter)))
+    }
+
+    /// Widens to 16 bits first: `vpmaddubsw` would saturate.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn dot_codes(a: &[u8], b: &[i8]) -> i32 {
+        const LANES: usize = 16;
+        const ROUND: usize = 2 * LANES;
+        let len = a.len().min(b.len());
+        let whole = len / ROUND * ROUND;
+        let mut sums = [_mm256_setzero_si256(); 2];
+        for at in (0..whole).step_by(ROUND) {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                let at = at + lane * LANES;
+                // SAFETY: `at + LANES <= whole <= len`.
+                let (x, y) = unsafe {
+                    (_mm_loadu_si128(a.as_ptr().add(at).cast()), _mm_loadu_si128(b.as_ptr().add(at).cast()))
+                };
+                let products = _mm256_madd_epi16(_mm256_cvtepu8_epi16(x), _mm256_cvtepi8_epi16(y));
+                *sum = _mm256_add_epi32(*sum, products);
+            }
+        }
+        let sum = _mm256_add_epi32(sums[0], sums[1]);
+        let half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
+        let quarter = _mm_add_epi32(half, _mm_shuffle_epi32::<0b01_00_11_10>(half));
+        let total = _mm_add_epi32(quarter, _mm_shuffle_epi32::<0b10_11_00_01>(quarter));
+        _mm_cvtsi128_si32(total) + scalar::dot_codes(&a[whole..len], &b[whole..len])
+    }
+}

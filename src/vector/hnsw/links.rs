@@ -1,0 +1,109 @@
+//! A graph in memory, between building and freezing.
+
+use crate::store::{PartWriter, Result};
+
+/// Where a list of links ends before its full width. No row has this number.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Lists of links of a fixed width, one per node. Node numbers are positions in the layer.
+#[derive(Clone, Debug)]
+pub struct Links {
+    width: usize,
+    flat: Vec<u32>,
+}
+
+impl Links {
+    /// `nodes` empty lists that hold up to `width` links.
+    pub fn new(nodes: usize, width: usize) -> Links {
+        Links { width, flat: vec![NONE; nodes * width] }
+    }
+
+    /// How many nodes there are.
+    pub fn nodes(&self) -> usize {
+        self.flat.len() / self.width
+    }
+
+    /// The most links of a node.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The links of `node`.
+    pub fn of(&self, node: u32) -> &[u32] {
+        let list = &self.flat[node as usize * self.width..(node as usize + 1) * self.width];
+        &list[..list.iter().position(|&to| to == NONE).unwrap_or(self.width)]
+    }
+
+    /// Replaces the links of `node`; those past the width are dropped.
+    pub fn set(&mut self, node: u32, links: impl IntoIterator<Item = u32>) {
+        let list = &mut self.flat[node as usize * self.width..(node as usize + 1) * self.width];
+        list.fill(NONE);
+        for (slot, to) in list.iter_mut().zip(links) {
+            *slot = to;
+        }
+    }
+
+    /// The lists as mutable slices padded with `NONE`, for filling in parallel.
+    pub(super) fn flat_mut(&mut self) -> &mut [u32] {
+        &mut self.flat
+    }
+
+    /// All lists one after the other, padded with `NONE`.
+    pub(super) fn flat(&self) -> &[u32] {
+        &self.flat
+    }
+}
+
+/// One layer of a graph.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// The rows in this layer, ascending: node `i` is row `rows[i]`. The bottom layer has every row.
+    pub rows: Vec<u32>,
+    /// The links between its nodes.
+    pub links: Links,
+}
+
+/// A graph in memory.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// Bottom layer first; the rows of a layer are among the rows of the layer below. Empty where
+    /// there are no rows.
+    pub layers: Vec<Layer>,
+    /// Links of a node in the upper layers; twice as many in the bottom layer.
+    pub m: u32,
+}
+
+impl Graph {
+    /// How many rows it has.
+    pub fn rows(&self) -> u32 {
+        self.layers.first().map_or(0, |bottom| bottom.rows.len() as u32)
+    }
+
+    /// How many rows can be reached from the entry point over the bottom layer: all of them.
+    pub fn reachable(&self) -> u32 {
+        let (Some(bottom), Some(entry)) = (self.layers.first(), self.entry_row()) else { return 0 };
+        let mut seen = vec![false; bottom.rows.len()];
+        let mut stack = vec![entry];
+        seen[entry as usize] = true;
+        let mut count = 0;
+        while let Some(node) = stack.pop() {
+            count += 1;
+            for &to in bottom.links.of(node) {
+                if !std::mem::replace(&mut seen[to as usize], true) {
+                    stack.push(to);
+                }
+            }
+        }
+        count
+    }
+
+    /// Writes a `graph` part, fsyncs it and returns its length in bytes.
+    pub fn write(&self, writer: PartWriter) -> Result<u64> {
+        super::part::write(self, writer)
+    }
+
+    /// The row a search starts from: the first of the top layer.
+    pub(super) fn entry_row(&self) -> Option<u32> {
+        self.layers.last().and_then(|top| top.rows.first().copied())
+    }
+}

@@ -1,0 +1,267 @@
+//! The `vectors` part: full-precision rows, and 8-bit codes of the same rows.
+//!
+//! A row's codes are `round(x / scale) + 128` with `scale = max|x| / 127`, so each row is quantised by
+//! itself: nothing is trained, and a merge copies codes as they are. The codes pick candidates; the
+//! full-precision rows score them.
+
+use std::sync::Arc;
+
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::unit_or_finite;
+use crate::collection::definition::Metric;
+use crate::error::{Code, Error};
+use crate::store::{PartFile, PartWriter, Result, Section, StoreError};
+
+/// The most dimensions a vector can have: products of codes stay in 32 bits.
+pub const MAX_DIMENSIONS: u32 = 65_536;
+/// The code of 0.0.
+pub(super) const CODE_ZERO: u8 = 128;
+
+const SECTION_HEADER: u32 = 1;
+const SECTION_ROWS: u32 = 2;
+const SECTION_CODES: u32 = 3;
+const SECTION_CONSTANTS: u32 = 4;
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Header {
+    rows: U32,
+    dimensions: U32,
+    /// 1 cosine, 2 dot, 3 l2.
+    metric: U32,
+    /// Bytes from one row's codes to the next's.
+    code_stride: U32,
+}
+
+/// What is known of a row beside its values.
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(super) struct RowConstants {
+    /// What one step of a code is worth; 0 for a row of zeros.
+    pub scale: f32,
+    /// Squared length of the row.
+    pub norm_squared: f32,
+}
+
+/// Bytes of one row of codes: whole cache lines.
+pub(super) fn code_stride(dimensions: usize) -> usize {
+    dimensions.next_multiple_of(64)
+}
+
+/// Writes the codes of `vector` into the front of `codes`; returns their scale.
+pub(super) fn quantise(vector: &[f32], codes: &mut [u8]) -> f32 {
+    let largest = vector.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+    let scale = largest / 127.0;
+    if !scale.is_normal() {
+        codes[..vector.len()].fill(CODE_ZERO); // too small to tell from zero
+        return 0.0;
+    }
+    for (code, x) in codes.iter_mut().zip(vector) {
+        *code = ((x / scale).round().clamp(-127.0, 127.0) as i32 + i32::from(CODE_ZERO)) as u8;
+    }
+    scale
+}
+
+/// Writes a `vectors` part row by row. Full-precision rows go straight to the file; the codes wait in
+/// memory (one byte a dimension) until [`finish`](Self::finish).
+#[derive(Debug)]
+pub struct VectorWriter {
+    writer: PartWriter,
+    metric: Metric,
+    dimensions: usize,
+    codes: Vec<u8>,
+    constants: Vec<RowConstants>,
+    row: Vec<f32>,
+}
+
+impl VectorWriter {
+    /// Starts a part. `invalid_definition` for 0 or more than [`MAX_DIMENSIONS`] dimensions.
+    pub fn new(mut writer: PartWriter, metric: Metric, dimensions: u32) -> crate::Result<VectorWriter> {
+        if !(1..=MAX_DIMENSIONS).contains(&dimensions) {
+            let message = format!("vectors have 1 to {MAX_DIMENSIONS} dimensions, not {dimensions}");
+            return Err(Error::new(Code::InvalidDefinition, message));
+        }
+        writer.begin(SECTION_ROWS)?;
+        Ok(VectorWriter {
+            writer,
+            metric,
+            dimensions: dimensions as usize,
+            codes: Vec::new(),
+            constants: Vec::new(),
+            row: Vec::new(),
+        })
+    }
+
+    /// Appends a row (for cosine: normalised). `invalid_vector` where its length is wrong, a value is
+    /// not finite or too large, or (cosine) it has no direction.
+    pub fn push(&mut self, vector: &[f32]) -> crate::Result<()> {
+        if vector.len() != self.dimensions {
+            let message = format!("the vector has {} dimensions, not {}", vector.len(), self.dimensions);
+            return Err(Error::new(Code::InvalidVector, message));
+        }
+        self.row.clear();
+        self.row.extend_from_slice(vector);
+        let norm_squared = unit_or_finite(self.metric, &mut self.row)?;
+        self.writer.write(self.row.as_bytes())?;
+        let start = self.codes.len();
+        self.codes.resize(start + code_stride(self.dimensions), CODE_ZERO);
+        let scale = quantise(&self.row, &mut self.codes[start..]);
+        self.constants.push(RowConstants { scale, norm_squared });
+        Ok(())
+    }
+
+    /// Appends a row of another part bit for bit: values, codes and constants. `internal` where the
+    /// parts differ in metric or dimensions.
+    pub fn push_from(&mut self, part: &VectorPart, row: u32) -> crate::Result<()> {
+        if part.metric != self.metric || part.dimensions != self.dimensions {
+            return Err(Error::internal(
+                "rows of parts with different metrics or dimensions cannot be merged",
+            ));
+        }
+        let values = part.row(row)?;
+        let (codes, constants) = part.codes(row)?;
+        self.writer.write(values.as_bytes())?;
+        self.codes.extend_from_slice(codes);
+        self.constants.push(constants);
+        Ok(())
+    }
+
+    /// How many rows were pushed.
+    pub fn rows(&self) -> u32 {
+        self.constants.len() as u32
+    }
+
+    /// Writes codes and header, fsyncs; returns the length of the file in bytes.
+    pub fn finish(mut self) -> Result<u64> {
+        let header = Header {
+            rows: self.rows().into(),
+            dimensions: (self.dimensions as u32).into(),
+            metric: metric_number(self.metric).into(),
+            code_stride: (code_stride(self.dimensions) as u32).into(),
+        };
+        self.writer.section(SECTION_CODES, &self.codes)?;
+        self.writer.section(SECTION_CONSTANTS, bytemuck::cast_slice(&self.constants))?;
+        self.writer.section(SECTION_HEADER, header.as_bytes())?;
+        self.writer.finish()
+    }
+}
+
+fn metric_number(metric: Metric) -> u32 {
+    match metric {
+        Metric::Cosine => 1,
+        Metric::Dot => 2,
+        Metric::L2 => 3,
+    }
+}
+
+/// An open `vectors` part.
+#[derive(Clone, Debug)]
+pub struct VectorPart {
+    rows: u32,
+    dimensions: usize,
+    metric: Metric,
+    stride: usize,
+    values: Section,
+    codes: Section,
+    constants: Section,
+}
+
+impl VectorPart {
+    /// Opens a part and validates its header and the lengths of its sections; reads no row.
+    pub fn open(file: Arc<PartFile>) -> Result<VectorPart> {
+        let bad = |what: &str| StoreError::corrupt(file.path(), what);
+        let section = file.section(SECTION_HEADER)?;
+        let header = Header::ref_from_bytes(section.all()?)
+            .map_err(|_| bad("the header of the vectors has a wrong length"))?;
+        let metric = [Metric::Cosine, Metric::Dot, Metric::L2]
+            .into_iter()
+            .find(|&metric| metric_number(metric) == header.metric.get())
+            .ok_or_else(|| bad("the metric is not known"))?;
+        let dimensions = header.dimensions.get();
+        if !(1..=MAX_DIMENSIONS).contains(&dimensions) {
+            return Err(bad("the number of dimensions is out of range"));
+        }
+        let (rows, dimensions) = (header.rows.get(), dimensions as usize);
+        let stride = code_stride(dimensions);
+        if header.code_stride.get() as usize != stride {
+            return Err(bad("the stride of the codes is wrong"));
+        }
+        let part = VectorPart {
+            rows,
+            dimensions,
+            metric,
+            stride,
+            values: file.section(SECTION_ROWS)?,
+            codes: file.section(SECTION_CODES)?,
+            constants: file.section(SECTION_CONSTANTS)?,
+        };
+        let lengths = [
+            (&part.values, dimensions * size_of::<f32>()),
+            (&part.codes, stride),
+            (&part.constants, size_of::<RowConstants>()),
+        ];
+        if lengths.iter().any(|(section, row)| section.len() as u64 != u64::from(rows) * *row as u64) {
+            return Err(bad("a section of the vectors has a wrong length"));
+        }
+        Ok(part)
+    }
+
+    /// How many rows it has.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// Length of a vector.
+    pub fn dimensions(&self) -> u32 {
+        self.dimensions as u32
+    }
+
+    /// The metric it was written for; rows are normalised for cosine.
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// A row in full precision, checked.
+    #[inline]
+    pub fn row(&self, row: u32) -> Result<&[f32]> {
+        let len = self.dimensions * size_of::<f32>();
+        cast(&self.values, self.values.bytes(row as usize * len..(row as usize + 1) * len)?)
+    }
+
+    /// A row's codes and constants, checked.
+    #[inline]
+    pub(super) fn codes(&self, row: u32) -> Result<(&[u8], RowConstants)> {
+        let row = row as usize;
+        let codes = self.codes.bytes(row * self.stride..(row + 1) * self.stride)?;
+        let len = size_of::<RowConstants>();
+        let constants: &[RowConstants] =
+            cast(&self.constants, self.constants.bytes(row * len..(row + 1) * len)?)?;
+        Ok((codes, constants[0]))
+    }
+
+    /// A row's codes, unchecked and only to be prefetched; empty past the last row.
+    #[inline]
+    pub(super) fn codes_hint(&self, row: u32) -> &[u8] {
+        let all: &[u8] = self.codes.cast().unwrap_or_default();
+        all.get(row as usize * self.stride..(row as usize + 1) * self.stride).unwrap_or_default()
+    }
+
+    /// All rows in full precision, one after the other, checked.
+    pub(super) fn all_rows(&self) -> Result<&[f32]> {
+        cast(&self.values, self.values.all()?)
+    }
+
+    /// The squared lengths of all rows, checked.
+    pub(super) fn norms_squared(&self) -> Result<impl Iterator<Item = f32> + '_> {
+        let constants: &[RowConstants] = cast(&self.constants, self.constants.all()?)?;
+        Ok(constants.iter().map(|constants| constants.norm_squared))
+    }
+}
+
+#[inline]
+fn cast<'a, T: bytemuck::AnyBitPattern>(section: &Section, bytes: &'a [u8]) -> Result<&'a [T]> {
+    bytemuck::try_cast_slice(bytes)
+        .map_err(|_| StoreError::corrupt(section.part().path(), "a section of the vectors is misaligned"))
+}

@@ -13,8 +13,13 @@ pub type Metadata = Map<String, Value>;
 pub struct Document {
     /// The primary key, 1 to 512 bytes; a document with the same id is replaced. Absent: one is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 512)]
     pub id: Option<String>,
     /// The text. Must hold at least one character that is not white space.
+    #[schema(
+        min_length = 1,
+        pattern = r"[^\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+    )]
     pub text: String,
     /// Searched with every chunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,6 +99,7 @@ pub struct ErrorBody {
     #[serde(rename = "type")]
     pub kind: String,
     /// The stable name of the reason, e.g. `collection_not_found`.
+    #[schema(schema_with = code_schema)]
     pub code: String,
     /// What happened, to what, and what to do.
     pub message: String,
@@ -110,6 +116,15 @@ impl From<&crate::Error> for ErrorBody {
             param: error.param.clone(),
         }
     }
+}
+
+fn code_schema() -> utoipa::openapi::Object {
+    let names = crate::Code::ALL.iter().map(|code| code.name());
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .description(Some("The stable name of the reason."))
+        .enum_values(Some(names))
+        .build()
 }
 
 /// The answer to a write.

@@ -16,12 +16,17 @@
 #![deny(unsafe_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod api;
 pub mod chunk;
+pub mod cli;
 pub mod collection;
+pub mod config;
 pub mod document;
 pub mod embed;
 pub mod engine;
 pub mod error;
+pub mod eval;
+pub mod import;
 pub mod ingest;
 pub mod rerank;
 pub mod runtime;

@@ -60,7 +60,7 @@ impl Chunker {
     }
 }
 
-/// Whether two lines say the same but for markup, case of no letter aside.
+/// Whether two lines have the same letters and digits: they differ in markup at most.
 fn same_words(heading: &str, line: &str) -> bool {
     // markup adds characters, but a line many times longer can't be the same
     if line.len() > 4 * heading.len() + 64 {

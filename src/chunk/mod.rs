@@ -10,9 +10,11 @@ mod huggingface;
 mod outline;
 mod pack;
 mod prose;
+mod spaced_bpe;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod wordpiece;
 
 use std::ops::Range;
 

@@ -38,19 +38,23 @@ pub enum EmbeddingDefinition {
     /// A static model: `model.safetensors` (token rows) and `tokenizer.json` in a folder on the server.
     Static {
         /// The folder.
+        #[schema(min_length = 1)]
         path: String,
     },
     /// Any server that speaks OpenAI's `POST /embeddings`.
     Openai {
         /// Up to and with the version, e.g. `https://api.openai.com/v1`.
         #[serde(default = "openai_base_url")]
+        #[schema(pattern = "^https?://")]
         base_url: String,
         /// The model's name, e.g. `text-embedding-3-small`.
+        #[schema(min_length = 1)]
         model: String,
         /// The environment variable that holds the key; empty: no key is sent.
         #[serde(default = "openai_api_key_env")]
         api_key_env: String,
         /// Length of the vectors.
+        #[schema(minimum = 1, maximum = 8192)]
         dimensions: u32,
         /// Whether `dimensions` is sent (models that can shorten their vectors).
         #[serde(default)]
@@ -60,6 +64,7 @@ pub enum EmbeddingDefinition {
         encoding: EmbeddingEncoding,
         /// The most tokens the model takes in one text.
         #[serde(default = "openai_max_tokens")]
+        #[schema(minimum = 16, maximum = 4_294_967_295u32)]
         max_tokens: u32,
         /// Put before each document text.
         #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -71,6 +76,7 @@ pub enum EmbeddingDefinition {
     /// The client sends a vector with each document and each query; a document is one chunk.
     Client {
         /// Length of the vectors.
+        #[schema(minimum = 1, maximum = 8192)]
         dimensions: u32,
     },
     /// No vectors: the collection is lexical only.
@@ -115,8 +121,10 @@ pub struct ChunkingDefinition {
     /// The most tokens in a chunk, title and headings included; absent: 256, or the model's limit if
     /// that is smaller.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 16, maximum = 8192)]
     pub max_tokens: Option<u32>,
     /// Tokens repeated from the chunk before, where a paragraph is cut.
+    #[schema(maximum = 4096)]
     pub overlap_tokens: u32,
 }
 
@@ -144,8 +152,10 @@ pub struct TextDefinition {
     /// How words are normalised.
     pub analyzer: Analyzer,
     /// How many times a title word counts (0 to 8).
+    #[schema(maximum = 8)]
     pub title_weight: u32,
     /// How many times a word of the heading path counts (0 to 8).
+    #[schema(maximum = 8)]
     pub heading_weight: u32,
 }
 
@@ -212,12 +222,16 @@ pub struct VectorDefinition {
     /// What builds the graph.
     pub builder: Builder,
     /// Links of a row in the graph's upper layers; twice as many in the bottom layer (4 to 64).
+    #[schema(minimum = 4, maximum = 64)]
     pub m: u32,
     /// Candidates looked at for each row while building (8 to 2000).
+    #[schema(minimum = 8, maximum = 2000)]
     pub ef_construction: u32,
     /// Candidates looked at in a search (1 to 10000).
+    #[schema(minimum = 1, maximum = 10000)]
     pub ef_search: u32,
     /// Segments of fewer rows are scanned: no graph is built for them.
+    #[schema(maximum = 4_294_967_295u32)]
     pub graph_min_rows: u32,
 }
 
@@ -264,12 +278,15 @@ pub struct FusionDefinition {
     pub method: FusionMethod,
     /// Weight of the dense leg, 0 to 1; absent: the embedder's own.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
     pub dense_weight: Option<f32>,
     /// The similarity that counts as zero (`absolute` only); absent: the embedder's own.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 0.99)]
     pub dense_floor: Option<f32>,
     /// The constant of `rrf`; absent: 60.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 4_294_967_295u32)]
     pub rrf_k: Option<u32>,
 }
 
@@ -292,17 +309,21 @@ pub enum RerankDefinition {
     Cohere {
         /// Without the version, e.g. `https://api.cohere.com`.
         #[serde(default = "cohere_base_url")]
+        #[schema(pattern = "^https?://")]
         base_url: String,
         /// The model's name, e.g. `rerank-v3.5`.
+        #[schema(min_length = 1)]
         model: String,
         /// The environment variable that holds the key; empty: no key is sent.
         #[serde(default = "cohere_api_key_env")]
         api_key_env: String,
         /// How many hits are reranked (1 to 1000).
         #[serde(default = "rerank_candidates")]
+        #[schema(minimum = 1, maximum = 1000)]
         candidates: u32,
         /// After this the hits keep their first order and `status` says so.
         #[serde(default = "rerank_timeout_ms")]
+        #[schema(minimum = 1, maximum = 600_000)]
         timeout_ms: u64,
     },
 }

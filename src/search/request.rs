@@ -1,8 +1,14 @@
 //! A search as a client sends it.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, ObjectBuilder, OneOfBuilder, Ref, Schema, SchemaType, Type,
+};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::collection::definition::FusionDefinition;
 
@@ -21,6 +27,7 @@ pub struct SearchRequest {
     pub mode: Option<Mode>,
     /// Hits a page, 1 to 1000 (10).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1000, default = 10)]
     pub limit: Option<u32>,
     /// `next_cursor` of the page before. The other fields must be as they were for the first page.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,10 +35,11 @@ pub struct SearchRequest {
     /// How many candidates each leg recalls, and so the most hits over all pages, 1 to 10000
     /// (absent: 200, or `limit` if that is more).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 10000)]
     pub window: Option<u32>,
     /// Only chunks of documents whose metadata pass (see `docs/searching.md`).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<FilterSchema>)]
     pub filter: Option<Value>,
     /// In place of the collection's fusion.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,6 +60,7 @@ pub struct SearchRequest {
     pub exact: bool,
     /// Candidates the graph walk keeps, in place of the collection's `ef_search`, 1 to 10000.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 10000)]
     pub ef: Option<u32>,
     /// Adds rank, raw and normalised score of each leg to each hit.
     pub explain: bool,
@@ -84,7 +93,51 @@ pub enum GroupBy {
 #[serde(deny_unknown_fields, default)]
 pub struct Expand {
     /// Chunks before it, 0 to 20.
+    #[schema(maximum = 20)]
     pub before: u32,
     /// Chunks after it, 0 to 20.
+    #[schema(maximum = 20)]
     pub after: u32,
+}
+
+/// The shape of a filter, for the API's description: each variant's fields are all required and the only ones.
+pub struct FilterSchema;
+
+impl PartialSchema for FilterSchema {
+    fn schema() -> RefOr<Schema> {
+        let of = |types: &[Type]| {
+            let types: SchemaType = types.iter().cloned().collect();
+            RefOr::from(ObjectBuilder::new().schema_type(types))
+        };
+        let list = |items: RefOr<Schema>| RefOr::from(ArrayBuilder::new().items(items));
+        let key = || ("key", of(&[Type::String]));
+        let scalar = || of(&[Type::String, Type::Number, Type::Boolean]);
+        let filter = || RefOr::Ref(Ref::from_schema_name(FilterSchema::name()));
+        let variants = [
+            variant(&["eq", "ne", "contains"], [key(), ("value", scalar())]),
+            variant(&["gt", "gte", "lt", "lte"], [key(), ("value", of(&[Type::String, Type::Number]))]),
+            variant(&["in", "nin"], [key(), ("value", list(scalar()))]),
+            variant(&["prefix"], [key(), ("value", of(&[Type::String]))]),
+            variant(&["exists"], [key()]),
+            variant(&["and", "or"], [("filters", list(filter()))]),
+            variant(&["not"], [("filter", filter())]),
+        ];
+        let any = OneOfBuilder::new().description(Some("A condition on a document's metadata."));
+        variants.into_iter().fold(any, OneOfBuilder::item).into()
+    }
+}
+
+fn variant<const N: usize>(types: &[&str], fields: [(&str, RefOr<Schema>); N]) -> ObjectBuilder {
+    let name = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(types.iter().copied()));
+    let object = ObjectBuilder::new()
+        .property("type", name)
+        .required("type")
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    fields.into_iter().fold(object, |object, (name, schema)| object.property(name, schema).required(name))
+}
+
+impl ToSchema for FilterSchema {
+    fn name() -> Cow<'static, str> {
+        "Filter".into()
+    }
 }

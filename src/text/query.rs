@@ -6,6 +6,9 @@ use super::tokens::{TokenKind, Tokens};
 use crate::Result;
 use crate::collection::definition::Analyzer;
 
+/// How much an identifier whole counts beside its parts, which say most of it already.
+const WHOLE_WEIGHT: f32 = 0.5;
+
 /// An analyzed question. Any row with one of the words matches, unless it lacks a phrase.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextQuery {
@@ -18,7 +21,7 @@ pub struct TextQuery {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct QueryTerm {
     pub text: String,
-    /// How often the question says it.
+    /// How often the question says it: long questions repeat what they are about.
     pub weight: f32,
     /// Whether it is an identifier whole, whose parts are terms as well.
     pub whole: bool,
@@ -37,12 +40,13 @@ impl TextQuery {
         for (kind, token) in tokens.iter().filter(|&(kind, _)| only_stops || kind != TokenKind::Stop) {
             let at = *seen.entry(token).or_insert(terms.len());
             let whole = kind == TokenKind::Whole;
+            let weight = if whole { WHOLE_WEIGHT } else { 1.0 };
             match terms.get_mut(at) {
                 Some(term) => {
-                    term.weight += 1.0;
+                    term.weight += weight;
                     term.whole &= whole;
                 }
-                None => terms.push(QueryTerm { text: token.to_owned(), weight: 1.0, whole }),
+                None => terms.push(QueryTerm { text: token.to_owned(), weight, whole }),
             }
         }
         let mut phrases = Vec::new();

@@ -92,11 +92,12 @@ impl TextAnalyzer {
         }
     }
 
-    /// Words of a script without spaces.
+    /// Words of a script without spaces. (Dictionaries: on Thai questions better than the neural model,
+    /// and several times faster.)
     fn segments(&mut self, run: &str, out: &mut Tokens) {
         let segmenter = *self
             .segmenter
-            .get_or_insert_with(|| WordSegmenter::new_auto(WordBreakInvariantOptions::default()));
+            .get_or_insert_with(|| WordSegmenter::new_dictionary(WordBreakInvariantOptions::default()));
         let mut start = 0;
         for end in segmenter.segment_str(run).skip(1) {
             self.remembered(&run[start..end], out);

@@ -59,6 +59,14 @@ fn what_is_remembered_is_what_was_computed() {
 }
 
 #[test]
+fn vietnamese_keeps_its_tones_in_questions() {
+    let text = "tiếng Việt Nam";
+    assert_eq!(shown(&mut TextAnalyzer::for_queries(Analyzer::Default), text), "tiếng việt nam");
+    let of_rows = "[tiếng] tieng [việt] viet nam";
+    assert_eq!(shown(&mut TextAnalyzer::for_rows(Analyzer::Default), text), of_rows);
+}
+
+#[test]
 fn languages_have_their_own_stems_and_stop_words() {
     for (analyzer, text, expected) in [
         (Analyzer::Plain, "the running foxes", "the running foxes"),

@@ -1,7 +1,5 @@
 //! One word to one token: lower case, stem, accents folded.
 
-use std::fmt::Write;
-
 use tantivy::tokenizer::{
     Language, RawTokenizer, Stemmer, StopWordFilter, TextAnalyzer as Pipeline, TokenStream,
 };
@@ -30,6 +28,7 @@ pub(super) struct Words {
     question_words: bool,
     /// Whether accents go before the stem is taken.
     folds_first: bool,
+    for_queries: bool,
     lower: String,
     stem: String,
     token: String,
@@ -46,12 +45,12 @@ struct Stems {
 }
 
 impl Words {
-    /// `stops`: whether stop words are told apart.
-    pub(super) fn new(analyzer: Analyzer, stops: bool) -> Words {
+    pub(super) fn new(analyzer: Analyzer, for_queries: bool) -> Words {
         let language = language(analyzer);
-        let stops = if stops { language.and_then(StopWordFilter::new) } else { None };
+        let stops = if for_queries { language.and_then(StopWordFilter::new) } else { None };
         Words {
             folds_first: language == Some(Language::English),
+            for_queries,
             stems: language.map(Stems::new).unwrap_or_default(),
             question_words: stops.is_some() && language == Some(Language::English),
             stops: stops.map(|filter| Pipeline::builder(RawTokenizer::default()).filter(filter).build()),
@@ -72,6 +71,13 @@ impl Words {
         }
         let kind = if kind == TokenKind::Word && self.is_stop() { TokenKind::Stop } else { kind };
 
+        // Vietnamese words differ by tone marks alone: they stay in questions, and rows have both forms
+        if !word.is_ascii() && self.lower.contains(is_vietnamese) {
+            if self.for_queries {
+                return emit(kind, &self.lower, out);
+            }
+            emit(TokenKind::Whole, &self.lower, out);
+        }
         // English has no accents a stemmer would need, so that `résumés` is `resumes` before it is a stem
         if !word.is_ascii() && self.folds_first && self.lower.starts_with(is_latin) {
             self.token.clear();
@@ -87,15 +93,7 @@ impl Words {
             fold(token, &mut self.token);
             token = &self.token;
         }
-        if token.len() > MAX_LEN {
-            let hash = xxhash_rust::xxh3::xxh3_64(token.as_bytes());
-            let mut cut = token[..token.floor_char_boundary(MAX_LEN - 17)].to_owned();
-            // writing to a string does not fail
-            let _ = write!(cut, "~{hash:016x}");
-            out.push(kind, &cut);
-        } else if !token.is_empty() {
-            out.push(kind, token);
-        }
+        emit(kind, token, out);
     }
 
     fn is_stop(&mut self) -> bool {
@@ -142,6 +140,22 @@ impl Stems {
         stem.push_str(&stream.token().text);
         true
     }
+}
+
+/// Appends `token`; cut, and told apart by a hash, if it is very long.
+fn emit(kind: TokenKind, token: &str, out: &mut Tokens) {
+    if token.len() > MAX_LEN {
+        let hash = xxhash_rust::xxh3::xxh3_64(token.as_bytes());
+        let start = &token[..token.floor_char_boundary(MAX_LEN - 17)];
+        out.push(kind, &format!("{start}~{hash:016x}"));
+    } else if !token.is_empty() {
+        out.push(kind, token);
+    }
+}
+
+/// Letters only Vietnamese has.
+fn is_vietnamese(c: char) -> bool {
+    matches!(c, '\u{1ea0}'..='\u{1ef9}' | 'ơ' | 'ư')
 }
 
 fn is_latin(c: char) -> bool {

@@ -24,9 +24,9 @@ pub struct ErrorResponse {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        if self.code.status() >= 500 {
+        if self.code.status() >= 500 && self.code != Code::Unavailable {
             let (code, param) = (self.code.name(), self.param.as_deref());
-            tracing::error!(code, param, message = %self.message, "request failed");
+            tracing::error!(code, param, error = %self.message, "request failed");
         }
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = Json(ErrorResponse { error: ErrorBody::from(&self) });

@@ -96,12 +96,24 @@ async fn read_body(request: Request, limit: usize) -> Result<Bytes> {
     })
 }
 
-/// Parses `text`; an error names the line and column, or the field.
+/// Parses the object `text`; an error names the line and column, or the field.
 pub(super) fn from_json<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    // a derived reader would also take an array of the fields' values
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return Err(of_another_kind(text, "expected a JSON object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| json_error(&error))?;
     deserializer.end().map_err(|error| syntax_error(&error))?;
     Ok(value)
+}
+
+/// The error of a text that does not begin as it should: JSON of another kind, or no JSON.
+pub(super) fn of_another_kind(text: &[u8], expected: &str) -> Error {
+    match serde_json::from_slice::<serde::de::IgnoredAny>(text) {
+        Ok(_) => Error::new(Code::InvalidRequest, expected),
+        Err(error) => syntax_error(&error),
+    }
 }
 
 /// Makes `value` a `T`; an error names the field.
@@ -123,7 +135,7 @@ fn json_error(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
 /// `invalid_json` with the line and column.
 pub(super) fn syntax_error(error: &serde_json::Error) -> Error {
     let (line, column) = (error.line(), error.column());
-    let message = format!("the body is not JSON: {} at line {line} column {column}", without_position(error));
+    let message = format!("not JSON: {} at line {line} column {column}", without_position(error));
     Error::new(Code::InvalidJson, message)
 }
 
@@ -240,9 +252,13 @@ mod tests {
             (r#"{"vector":[1,"a"]}"#, "vector[1]"),
             (r#"{"mode":"both"}"#, "mode"),
             (r#"{"limit":1,"limit":2}"#, "limit"),
+            (r#"{"expand":[1,2]}"#, "expand"),
+            (r#"{"fusion":["rrf"]}"#, "fusion"),
         ] {
             assert_eq!(param_of::<SearchRequest>(json), (Code::InvalidRequest, Some(param.into())), "{json}");
         }
+        assert_eq!(param_of::<SearchRequest>("[null]"), (Code::InvalidRequest, None));
+        assert_eq!(from_json::<SearchRequest>(br#"{"expand":null}"#).unwrap(), SearchRequest::default());
         let missing = r#"{"embedding":{"provider":"client"}}"#;
         assert_eq!(param_of::<Definition>(missing).1.as_deref(), Some("embedding.dimensions"));
     }

@@ -51,6 +51,23 @@ impl HfTokenizer {
         result.map_err(|error| error.to_string())
     }
 
+    /// The ids of `text`, special tokens left out.
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>, String> {
+        let mut ids = Vec::with_capacity(text.len() / 4);
+        self.encode(text, |id, _| ids.push(id))?;
+        Ok(ids)
+    }
+
+    /// How many tokens the vocabulary has, added ones included.
+    pub fn vocabulary(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The id of the token written `token`.
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
     fn encode_whole(&self, text: &str, base: usize, emit: &mut Emit<'_>) -> tokenizers::Result<()> {
         let encoding = self.inner.encode(text, false)?;
         for (&id, &(start, end)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {

@@ -49,6 +49,12 @@ impl Client {
         Ok(Client { http, base, key })
     }
 
+    /// Whether the server answers `/readyz` with a success now.
+    pub async fn is_ready(&self) -> bool {
+        let Ok(url) = self.url(&["readyz"]) else { return false };
+        self.http.get(url).send().await.is_ok_and(|response| response.status().is_success())
+    }
+
     /// `GET` of the path made of `segments`.
     pub async fn get<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T> {
         self.request(Method::GET, self.url(segments)?, None).await

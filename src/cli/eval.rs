@@ -14,7 +14,7 @@ use crate::eval::{self, EvalOptions};
 pub struct Arguments {
     /// Folder with corpus.jsonl, queries.jsonl and qrels.tsv
     dir: PathBuf,
-    /// What the temporary collection is made of, in TOML or JSON; the default definition otherwise
+    /// What the temporary collection (under TMPDIR) is made of, in TOML or JSON; otherwise the default
     #[arg(long, value_name = "FILE")]
     definition: Option<PathBuf>,
     /// Queries asked at once; each is timed by itself
@@ -29,7 +29,7 @@ pub async fn run(arguments: Arguments, config: Config) -> Result<()> {
     let definition = arguments.definition.as_deref().map(definition::read).transpose()?.unwrap_or_default();
     let concurrency = usize::from(arguments.concurrency);
     let options = EvalOptions { definition, threads: config.threads, concurrency };
-    let progress = |stage: &str| eprintln!("{stage} …");
+    let progress = |stage: &str| eprintln!("{stage}");
     let work = async { Ok(eval::run(&arguments.dir, options, progress).await?) };
     let report = signals::interruptible(work).await?;
     if arguments.json { output::json(&report) } else { Ok(output::line(report)?) }

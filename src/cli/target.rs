@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result as AnyResult};
+use anyhow::Result as AnyResult;
 use clap::Args;
 use serde::Serialize;
 
@@ -155,14 +155,5 @@ impl Target {
             Target::Engine(engine) => engine.search(name, request).await,
             Target::Server(client) => client.post(&["v1", "collections", name, "search"], &request).await,
         }
-    }
-
-    /// Waits until a server answers and is ready.
-    pub async fn wait_ready(&self) -> AnyResult<()> {
-        if let Target::Server(client) = self {
-            let _: serde_json::Value =
-                client.get(&["readyz"]).await.context("the server did not become ready")?;
-        }
-        Ok(())
     }
 }

@@ -161,7 +161,7 @@ pub struct TextDefinition {
 
 impl Default for TextDefinition {
     fn default() -> Self {
-        Self { analyzer: Analyzer::default(), title_weight: 1, heading_weight: 1 }
+        Self { analyzer: Analyzer::default(), title_weight: 2, heading_weight: 1 }
     }
 }
 

@@ -8,13 +8,13 @@
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use rten::{ModelOptions, NodeId, RunOptions, ValueView};
 
 use super::lane::Lane;
-use super::tokenizer::JsonTokenizer;
+use super::tokenizer;
 use super::{EmbedError, Embedder, Embeddings, Kind, Model};
-use crate::chunk::Tokenizer;
+use crate::chunk::{HfTokenizer, Tokenizer};
 
 const NETWORK: &[u8] = include_bytes!("../../models/all-minilm-l6-v2/model.onnx");
 const TOKENIZER: &[u8] = include_bytes!("../../models/all-minilm-l6-v2/tokenizer.json");
@@ -30,7 +30,7 @@ const MAX_BYTES: usize = 32 * 1024;
 /// The model in the binary. Loaded at the first use.
 pub(super) struct Builtin {
     model: Model,
-    tokenizer: Arc<OnceLock<Result<JsonTokenizer, EmbedError>>>,
+    tokenizer: Arc<OnceLock<Result<Arc<HfTokenizer>, EmbedError>>>,
     network: Arc<OnceLock<Result<Network, EmbedError>>>,
     queries: Lane,
     documents: Lane,
@@ -64,19 +64,21 @@ impl Builtin {
         lane.run(move |options| {
             let tokenizer = load_tokenizer(&tokenizer)?;
             let network = load_network(&network, &tokenizer)?;
-            network.embed(&tokenizer.ids(crate::embed::cut(&text, MAX_BYTES))?, options)
+            network.embed(&tokenizer::ids(&tokenizer, super::cut(&text, MAX_BYTES))?, options)
         })
         .await
     }
 }
 
-fn load_tokenizer(cell: &OnceLock<Result<JsonTokenizer, EmbedError>>) -> Result<JsonTokenizer, EmbedError> {
-    cell.get_or_init(|| JsonTokenizer::new(TOKENIZER, "the built-in tokenizer")).clone()
+fn load_tokenizer(
+    cell: &OnceLock<Result<Arc<HfTokenizer>, EmbedError>>,
+) -> Result<Arc<HfTokenizer>, EmbedError> {
+    cell.get_or_init(|| tokenizer::load(TOKENIZER, "the built-in tokenizer")).clone()
 }
 
 fn load_network<'a>(
     cell: &'a OnceLock<Result<Network, EmbedError>>,
-    tokenizer: &JsonTokenizer,
+    tokenizer: &HfTokenizer,
 ) -> Result<&'a Network, EmbedError> {
     cell.get_or_init(|| Network::load(tokenizer)).as_ref().map_err(Clone::clone)
 }
@@ -88,7 +90,7 @@ impl Embedder for Builtin {
     }
 
     fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>, EmbedError> {
-        Ok(Arc::new(load_tokenizer(&self.tokenizer)?))
+        Ok(load_tokenizer(&self.tokenizer)?)
     }
 
     async fn embed(&self, texts: Vec<String>, kind: Kind) -> Result<Embeddings, EmbedError> {
@@ -96,16 +98,9 @@ impl Embedder for Builtin {
             Kind::Query => &self.queries,
             Kind::Document => &self.documents,
         };
-        let values = Vec::with_capacity(texts.len() * DIMENSIONS);
-        let values = stream::iter(texts)
-            .map(|text| self.embed_one(lane, text))
-            .buffered(self.threads)
-            .try_fold(values, |mut values, vector| async move {
-                values.extend_from_slice(&vector);
-                Ok(values)
-            })
-            .await?;
-        Ok(Embeddings { dimensions: DIMENSIONS, values })
+        let count = texts.len();
+        let parts = stream::iter(texts).map(|text| self.embed_one(lane, text)).buffered(self.threads);
+        Embeddings::join(DIMENSIONS, count, parts).await
     }
 
     async fn warm(&self) -> Result<(), EmbedError> {
@@ -126,7 +121,7 @@ struct Network {
 }
 
 impl Network {
-    fn load(tokenizer: &JsonTokenizer) -> Result<Self, EmbedError> {
+    fn load(tokenizer: &HfTokenizer) -> Result<Self, EmbedError> {
         let fail = |error: &dyn std::fmt::Display| {
             EmbedError::Config(format!("the built-in model could not be loaded: {error}"))
         };

@@ -56,4 +56,10 @@ impl Lane {
             false => EmbedError::Provider(format!("the embedding broke off: {error}")),
         })?
     }
+
+    /// Whether no run is under way.
+    #[cfg(test)]
+    pub fn is_idle(&self, threads: usize) -> bool {
+        self.permits.available_permits() == threads
+    }
 }

@@ -19,6 +19,7 @@ pub use open::Embedders;
 pub use unavailable::Unavailable;
 
 use async_trait::async_trait;
+use futures::{Stream, TryStreamExt};
 
 use crate::chunk::Tokenizer;
 
@@ -61,6 +62,22 @@ impl Embeddings {
     /// The vectors, in the order of the texts.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.values.chunks_exact(self.dimensions.max(1))
+    }
+
+    /// Joins what the parts of a job for `texts` texts bring, in order; ends at the first error.
+    async fn join(
+        dimensions: usize,
+        texts: usize,
+        parts: impl Stream<Item = Result<Vec<f32>, EmbedError>>,
+    ) -> Result<Self, EmbedError> {
+        let values = Vec::with_capacity(texts * dimensions);
+        let values = parts
+            .try_fold(values, |mut values, part| async move {
+                values.extend_from_slice(&part);
+                Ok(values)
+            })
+            .await?;
+        Ok(Self { dimensions, values })
     }
 }
 

@@ -116,4 +116,15 @@ mod tests {
         let weak = Arc::downgrade(&embedders.open(&definition).unwrap().unwrap());
         assert!(weak.upgrade().is_none());
     }
+
+    #[cfg(not(feature = "builtin-model"))]
+    #[test]
+    fn a_slim_build_says_how_to_get_the_model() {
+        let embedders = Embedders::new(Pools::new(1).unwrap(), Http::new());
+        let error = embedders.open(&EmbeddingDefinition::Builtin {}).err().unwrap();
+        assert!(
+            matches!(&error, EmbedError::Config(message) if message.contains("builtin-model")),
+            "{error}"
+        );
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::estimate::EstimatedTokenizer;
@@ -178,16 +178,10 @@ impl Embedder for OpenAi {
             Kind::Query => &self.settings.query_prefix,
             Kind::Document => &self.settings.document_prefix,
         };
-        let values = Vec::with_capacity(texts.len() * self.settings.dimensions);
-        let values = stream::iter(pack(texts, prefix))
-            .map(|texts| self.request(texts, kind))
-            .buffered(IN_FLIGHT)
-            .try_fold(values, |mut values, more| async move {
-                values.extend_from_slice(&more);
-                Ok(values)
-            })
-            .await?;
-        Ok(Embeddings { dimensions: self.settings.dimensions, values })
+        let count = texts.len();
+        let requests = stream::iter(pack(texts, prefix));
+        let parts = requests.map(|texts| self.request(texts, kind)).buffered(IN_FLIGHT);
+        Embeddings::join(self.settings.dimensions, count, parts).await
     }
 
     async fn warm(&self) -> Result<(), EmbedError> {

@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::tokenizer::JsonTokenizer;
+use super::tokenizer;
 use super::{EmbedError, Embedder, Embeddings, Kind, Model};
-use crate::chunk::Tokenizer;
+use crate::chunk::{HfTokenizer, Tokenizer};
 use crate::runtime::Pools;
 
 /// As long as a chunk can be; further tokens would only blur the mean.
@@ -38,7 +38,7 @@ pub(super) struct StaticModel {
 /// What the jobs on the pools share.
 struct Table {
     file: Location,
-    tokenizer: OnceLock<Result<JsonTokenizer, EmbedError>>,
+    tokenizer: OnceLock<Result<Arc<HfTokenizer>, EmbedError>>,
     rows: OnceLock<Result<Rows, EmbedError>>,
 }
 
@@ -78,17 +78,17 @@ impl StaticModel {
 }
 
 impl Table {
-    fn json_tokenizer(&self) -> Result<&JsonTokenizer, EmbedError> {
+    fn json_tokenizer(&self) -> Result<&Arc<HfTokenizer>, EmbedError> {
         let load = || {
             let path = &self.file.tokenizer;
             let json = std::fs::read(path).map_err(|error| config(path, error))?;
-            JsonTokenizer::new(&json, &path.display().to_string())
+            tokenizer::load(&json, &path.display().to_string())
         };
         self.tokenizer.get_or_init(load).as_ref().map_err(Clone::clone)
     }
 
     /// Tokenizer and rows; loads them the first time.
-    fn loaded(&self) -> Result<(&JsonTokenizer, &Rows), EmbedError> {
+    fn loaded(&self) -> Result<(&Arc<HfTokenizer>, &Rows), EmbedError> {
         let tokenizer = self.json_tokenizer()?;
         let tokens = tokenizer.vocabulary();
         if tokens > self.file.rows {
@@ -99,13 +99,13 @@ impl Table {
         Ok((tokenizer, rows.as_ref().map_err(Clone::clone)?))
     }
 
-    fn embed_now(&self, texts: &[String]) -> Result<Vec<f32>, EmbedError> {
+    fn embed(&self, texts: &[String]) -> Result<Vec<f32>, EmbedError> {
         let (tokenizer, rows) = self.loaded()?;
         let dimensions = self.file.dimensions;
         let mut values = vec![0.0; texts.len() * dimensions];
         let mut row = vec![0.0; dimensions];
         for (text, mean) in texts.iter().zip(values.chunks_exact_mut(dimensions)) {
-            for &id in tokenizer.ids(super::cut(text, MAX_BYTES))?.iter().take(MAX_TOKENS) {
+            for &id in tokenizer::ids(tokenizer, super::cut(text, MAX_BYTES))?.iter().take(MAX_TOKENS) {
                 rows.add(id as usize, &mut row, mean);
             }
             if !super::normalize(mean) {
@@ -243,7 +243,7 @@ impl Embedder for StaticModel {
     }
 
     fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>, EmbedError> {
-        Ok(Arc::new(self.table.json_tokenizer()?.clone()))
+        Ok(self.table.json_tokenizer()?.clone())
     }
 
     async fn embed(&self, texts: Vec<String>, kind: Kind) -> Result<Embeddings, EmbedError> {
@@ -251,23 +251,15 @@ impl Embedder for StaticModel {
             Kind::Query => &self.pools.search,
             Kind::Document => &self.pools.build,
         };
-        let dimensions = self.model.dimensions;
-        let values = Vec::with_capacity(texts.len() * dimensions);
-        let values = stream::iter(slices(texts))
-            .map(|texts| {
-                let table = self.table.clone();
-                async move {
-                    let done = pool.run(move || table.embed_now(&texts)).await;
-                    done.map_err(|error| EmbedError::Provider(error.to_string()))?
-                }
-            })
-            .buffered(pool.threads())
-            .try_fold(values, |mut values, more| async move {
-                values.extend_from_slice(&more);
-                Ok(values)
-            })
-            .await?;
-        Ok(Embeddings { dimensions, values })
+        let count = texts.len();
+        let jobs = stream::iter(slices(texts)).map(|texts| {
+            let table = self.table.clone();
+            async move {
+                let done = pool.run(move || table.embed(&texts)).await;
+                done.map_err(|error| EmbedError::Provider(error.to_string()))?
+            }
+        });
+        Embeddings::join(self.model.dimensions, count, jobs.buffered(pool.threads())).await
     }
 
     async fn warm(&self) -> Result<(), EmbedError> {

@@ -104,7 +104,7 @@ pub async fn run(folder: &Path, options: EvalOptions, progress: impl Fn(&str)) -
         }
         _ => &[ModeName::Lexical, ModeName::Dense, ModeName::Hybrid],
     };
-    progress(&format!("reading {}", folder.display()));
+    progress(&format!("reading {} …", folder.display()));
     let BeirSet { name: dataset, documents, queries, empty_documents } = BeirSet::read(folder)?;
     if empty_documents > 0 {
         progress(&format!("left out {empty_documents} documents without text"));
@@ -117,16 +117,16 @@ pub async fn run(folder: &Path, options: EvalOptions, progress: impl Fn(&str)) -
     let config = EngineConfig { data_dir: folder.path.clone(), threads: options.threads, disk };
     let engine = Engine::open(config).await?;
     engine.create_collection(COLLECTION, options.definition).await?;
-    progress(&format!("indexing {count} documents"));
+    progress(&format!("indexing {count} documents …"));
     let started = Instant::now();
     index(&engine, documents).await?;
     let index_seconds = started.elapsed().as_secs_f64();
-    progress("finishing graphs");
+    progress("finishing graphs …");
     engine.settle(COLLECTION, true).await?;
 
     let mut reports = BTreeMap::new();
     for &mode in modes {
-        progress(&format!("{mode}: asking {} queries", queries.len()));
+        progress(&format!("{mode}: asking {} queries …", queries.len()));
         reports.insert(mode, ask(&engine, &queries, mode, options.concurrency).await?);
     }
     engine.shutdown().await;

@@ -14,7 +14,7 @@ pub struct Job {
     pub collection: String,
     /// How far it is.
     pub state: JobState,
-    /// Documents it was given.
+    /// Documents it was given (those that the write refused are not among them).
     pub documents: u64,
     /// Documents that are searchable (or were superseded by a later write).
     pub indexed: u64,

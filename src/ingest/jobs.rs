@@ -38,19 +38,16 @@ impl Jobs {
         Jobs { state, changed: watch::channel(()).0 }
     }
 
-    /// A job for `documents` accepted documents, with the failures known so far. It is not listed before
-    /// [`insert`](Self::insert).
-    pub fn make(collection: &str, documents: u64, errors: Vec<ItemResult>) -> Job {
-        let failed = errors.len() as u64;
-        let errors = errors.into_iter().take(KEPT_ERRORS).collect();
+    /// A job for `documents` accepted documents. It is not listed before [`insert`](Self::insert).
+    pub fn make(collection: &str, documents: u64) -> Job {
         Job {
             id: uuid::Uuid::now_v7().to_string(),
             collection: collection.to_owned(),
             state: JobState::Queued,
-            documents: documents + failed,
+            documents,
             indexed: 0,
-            failed,
-            errors,
+            failed: 0,
+            errors: Vec::new(),
             created_at: now(),
             ended_at: None,
         }

@@ -50,9 +50,8 @@ pub async fn write(collection: Arc<Collection>, items: Vec<BatchItem>, wait: boo
         }
         return Ok(response(None, results));
     }
-    let failures = results.iter().filter(|result| result.status == ItemStatus::Failed).cloned().collect();
     // a task of its own: once the batch is named by the catalog, the worker must hear of it
-    let task = tokio::spawn(park(collection, documents, in_flight, failures));
+    let task = tokio::spawn(park(collection, documents, in_flight));
     let job = task.await.map_err(|_| Error::internal("a write broke off"))??;
     Ok(response(Some(job), results))
 }
@@ -192,11 +191,10 @@ async fn park(
     collection: Arc<Collection>,
     documents: Vec<AcceptedDocument>,
     in_flight: InFlight,
-    failures: Vec<ItemResult>,
 ) -> Result<String> {
     let count = documents.len() as u64;
     let first_version = documents.first().map_or(0, |document| document.version);
-    let job = Jobs::make(&collection.record.name, count, failures);
+    let job = Jobs::make(&collection.record.name, count);
     let writer = Arc::clone(&collection);
     let bytes = tokio::task::spawn_blocking(move || {
         inbox::write(&*writer.shared.disk, &writer.dir, first_version, &documents)

@@ -19,7 +19,7 @@ mod row_scorer;
 mod schema;
 pub mod statistics;
 pub mod terms;
-mod tokens;
+pub mod tokens;
 
 #[cfg(test)]
 mod tests;

@@ -170,14 +170,23 @@ fn pruning_slack(part: &TextPart, statistics: &Statistics) -> f32 {
 fn union(part: &TextPart, terms: &[WeightedTerm], statistics: &Statistics) -> Result<Box<dyn Weight>> {
     let known =
         Known { statistics, doc_freqs: terms.iter().map(|t| (text_term(&t.text), t.doc_freq)).collect() };
-    let queries = terms.iter().map(|term| {
-        let query = TermQuery::new(text_term(&term.text), IndexRecordOption::WithFreqs);
-        match term.weight {
-            1.0 => Box::new(query) as Box<dyn Query>,
-            weight => Box::new(BoostQuery::new(Box::new(query), weight)),
+    let mut queries: Vec<Box<dyn Query>> = Vec::with_capacity(terms.len());
+    for term in terms {
+        if part.term(&term.text)?.is_some() {
+            let query = Box::new(TermQuery::new(text_term(&term.text), IndexRecordOption::WithFreqs));
+            queries.push(if term.weight == 1.0 {
+                query
+            } else {
+                Box::new(BoostQuery::new(query, term.weight))
+            });
         }
-    });
-    BooleanQuery::union(queries.collect())
+    }
+    // a union of one is not pruned, a word by itself is
+    let query = match queries.len() {
+        1 => queries.swap_remove(0),
+        _ => Box::new(BooleanQuery::union(queries)),
+    };
+    query
         .weight(EnableScoring::enabled_from_statistics_provider(&known, part.searcher()))
         .map_err(reading(part.path()))
 }

@@ -236,6 +236,24 @@ fn tokens_of_any_length_are_findable() {
     assert_eq!(found(&part, &other), BTreeSet::from([1]));
 }
 
+/// The block bounds of a part are made with its own average length. Here a row that looks poor beside
+/// the short rows of its part is the best one by the average of the snapshot.
+#[test]
+fn pruning_allows_for_a_part_of_unusual_length() {
+    let mut rows = vec![row("ant dog"); 300];
+    rows[5] = row("ant ant dog dog bee bee");
+    rows[200] = row(&format!("ant ant ant dog dog dog {}", "bee ".repeat(17)));
+    let (short, long) = (build(&rows), build(&[row(&"cat ".repeat(60_000))]));
+    let parts = [&short, &long];
+    let statistics = Statistics::new(&parts);
+    for question in ["ant", "ant dog", "ant cat"] {
+        let query = parse(question);
+        let found = recall(&parts, &[None, None], &statistics, &query, 1).unwrap();
+        assert_eq!(found, exhaustive(&parts, &[None, None], &statistics, &query, 1), "{question}");
+    }
+    assert_eq!(rows_of(&parts, "ant")[0], (0, 200));
+}
+
 /// Rows of a small vocabulary in very uneven lengths, so that words repeat and segments' averages differ.
 fn rows() -> impl Strategy<Value = Vec<Row>> {
     let word = prop::sample::select(vec!["ant", "bee", "cat", "dog", "elk", "fox", "the", "gnu_cow", "蟻蜂"]);

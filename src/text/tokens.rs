@@ -66,14 +66,14 @@ impl Tokens {
         self.len += other.len;
     }
 
-    /// The tokens from the `skip`-th byte of [`encoded_len`](Self::encoded_len) on, as their own buffer.
-    pub fn since(&self, mark: &Mark) -> Tokens {
-        Tokens { encoded: self.encoded[mark.bytes..].into(), len: self.len - mark.len }
+    /// Where the buffer ends now.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { bytes: self.encoded.len(), len: self.len }
     }
 
-    /// Where the buffer ends now.
-    pub fn mark(&self) -> Mark {
-        Mark { bytes: self.encoded.len(), len: self.len }
+    /// The tokens pushed since `mark` was taken.
+    pub(super) fn since(&self, mark: &Mark) -> Tokens {
+        Tokens { encoded: self.encoded[mark.bytes..].into(), len: self.len - mark.len }
     }
 
     /// The tokens in order.
@@ -100,7 +100,7 @@ impl Tokens {
 }
 
 /// An end of a [`Tokens`] buffer in the making.
-pub struct Mark {
+pub(super) struct Mark {
     bytes: usize,
     len: u32,
 }

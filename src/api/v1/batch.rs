@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::api::extract::{MediaType, from_json, syntax_error};
+use crate::api::extract::{MediaType, from_json, of_another_kind, syntax_error};
 use crate::document::{BatchItem, Document};
 use crate::error::{Code, Error, Result};
 
@@ -83,7 +83,7 @@ fn parse_json(body: &[u8]) -> Result<Batch> {
             let documents: Result<Documents<'_>, _> = serde_json::from_slice(body);
             documents.map_err(|error| json_error(&error))?.documents
         }
-        _ => return Err(not_documents(body)),
+        _ => return Err(of_another_kind(body, "send a document, an array of them, or {\"documents\": […]}")),
     };
     check_count(elements.len())?;
     let items = elements.iter().enumerate().map(|(index, element)| item(element.get().as_bytes(), index));
@@ -93,16 +93,6 @@ fn parse_json(body: &[u8]) -> Result<Batch> {
 /// The elements of an array, their texts unread: an escape that stands for no character breaks its document only.
 fn raw_elements(body: &[u8]) -> Result<Vec<&RawValue>> {
     serde_json::from_slice(body).map_err(|error| json_error(&error))
-}
-
-/// The body is neither an object nor an array: JSON of another kind, or no JSON.
-fn not_documents(body: &[u8]) -> Error {
-    match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
-        Ok(_) => {
-            Error::new(Code::InvalidRequest, "send a document, an array of them, or {\"documents\": […]}")
-        }
-        Err(error) => syntax_error(&error),
-    }
 }
 
 fn json_error(error: &serde_json::Error) -> Error {
@@ -120,8 +110,11 @@ fn parse_lines(body: &[u8]) -> Result<Vec<BatchItem>> {
     };
     check_count(lines().count())?;
     let items = lines().enumerate().map(|(index, (number, line))| {
-        item(line, index)
-            .map_err(|error| Error { message: format!("line {number}: {}", error.message), ..error })
+        item(line, index).map_err(|error| {
+            let message =
+                format!("line {number}: {}", error.message.replace(" at line 1 column ", " at column "));
+            Error { message, ..error }
+        })
     });
     Ok(items.collect())
 }
@@ -141,7 +134,7 @@ fn item(text: &[u8], index: usize) -> BatchItem {
 
 /// Parses and checks one document; errors name its fields under `prefix`.
 fn document(text: &[u8], prefix: &str) -> BatchItem {
-    from_json(text).and_then(|document| check(document, text)).map_err(|error| {
+    from_json(text).and_then(check).map_err(|error| {
         let param = match error.param.as_deref() {
             Some(field) if prefix.is_empty() => Some(field.to_owned()),
             Some(field) => Some(format!("{prefix}.{field}")),
@@ -152,11 +145,7 @@ fn document(text: &[u8], prefix: &str) -> BatchItem {
     })
 }
 
-fn check(document: Document, text: &[u8]) -> BatchItem {
-    // a derived reader also takes an array of the fields' values
-    if text.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Error::new(Code::InvalidRequest, "a document is a JSON object"));
-    }
+fn check(document: Document) -> BatchItem {
     if document.id.as_ref().is_some_and(|id| !(1..=512).contains(&id.len())) {
         return Err(Error::invalid("id", "an id must have 1 to 512 bytes"));
     }
@@ -238,7 +227,7 @@ mod tests {
     fn a_line_that_is_not_json_fails_alone_and_is_named() {
         let batch = parse(b"{\"text\":\"x\"}\n\n{\"text\"\n\xff\n", MediaType::JsonLines).unwrap();
         let message = &batch.items[1].as_ref().unwrap_err().message;
-        assert!(message.starts_with("line 3: "), "{message}");
+        assert!(message.starts_with("line 3: not JSON: ") && message.ends_with(" at column 7"), "{message}");
         assert_eq!(outcome(batch), ["x", "invalid_json documents[1]", "invalid_json documents[2]"]);
     }
 

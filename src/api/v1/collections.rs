@@ -36,6 +36,10 @@ impl CreateCollection {
             Some(_) => return Err(Error::invalid("name", format!("a name is a string like {NAME_PATTERN}"))),
             None => return Err(Error::invalid("name", "missing field `name`")),
         };
+        // a derived reader would also take an array of the parts' values
+        if let Some((part, _)) = self.fields.iter().find(|(_, value)| value.is_array()) {
+            return Err(Error::invalid(part, "expected a JSON object"));
+        }
         let mut definition = match self.preset {
             None | Some(Value::Null) => Value::Object(Map::new()),
             Some(Value::String(preset)) => serde_json::to_value(Definition::preset(&preset)?)
@@ -271,6 +275,8 @@ mod tests {
             (r#"{"name":"a","preset":1}"#, "preset"),
             (r#"{"name":"a","chunks":{}}"#, "chunks"),
             (r#"{"name":"a","chunking":null}"#, "chunking"),
+            (r#"{"name":"a","chunking":["text"]}"#, "chunking"),
+            (r#"{"name":"a","embedding":["none"]}"#, "embedding"),
             (r#"{"name":"a","chunking":{"max_tokens":1}}"#, "chunking.max_tokens"),
             (r#"{"name":"a","vector":{"m":"x"}}"#, "vector.m"),
             (r#"{"name":"a","embedding":{"provider":"client","dimensions":0}}"#, "embedding.dimensions"),

@@ -5,6 +5,7 @@ mod pipeline;
 mod progress;
 mod report;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -31,8 +32,6 @@ pub struct Arguments {
     /// Create the collection from a definition in TOML or JSON
     #[arg(long, value_name = "FILE")]
     definition: Option<PathBuf>,
-    #[command(flatten)]
-    columns: ColumnArguments,
     /// Wait until the vector graphs are built, too
     #[arg(long)]
     graph: bool,
@@ -41,10 +40,12 @@ pub struct Arguments {
     /// Print one JSON object at the end instead of progress
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    columns: ColumnArguments,
 }
 
 /// What the columns of Parquet files mean.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Debug)]
 #[command(next_help_heading = "Columns of Parquet files")]
 struct ColumnArguments {
     /// Document ids: strings or whole numbers [default: id, or file name and row]
@@ -77,9 +78,8 @@ pub async fn run(arguments: Arguments, config: Config) -> Result<()> {
         bail!("nothing to import: no text, JSON Lines or Parquet file in the given folders");
     }
     let progress = Progress::new(&found.sources, arguments.json);
-    for path in &found.skipped {
-        progress
-            .note(&format!("left out {}: not a kind of file that is imported from folders", path.display()));
+    if !found.skipped.is_empty() {
+        progress.note(&left_out(&found.skipped));
     }
     let target = Target::open(&arguments.target, &config).await?;
     let work = async {
@@ -105,6 +105,17 @@ pub async fn run(arguments: Arguments, config: Config) -> Result<()> {
         bail!("{} of the documents could not be imported into `{}`", report.failed, arguments.collection);
     }
     Ok(())
+}
+
+/// Says how many files of which kinds are not imported.
+fn left_out(paths: &[PathBuf]) -> String {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for path in paths {
+        let extension = path.extension().map(|extension| format!(".{}", extension.to_string_lossy()));
+        *kinds.entry(extension.unwrap_or_else(|| "without extension".into())).or_default() += 1;
+    }
+    let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    format!("left out files that are no text, JSON Lines or Parquet by their names: {}", kinds.join(", "))
 }
 
 /// Sees to it that the collection is there, with the definition that was asked for.

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
@@ -12,6 +12,7 @@ use super::progress::Progress;
 use super::report::Report;
 use crate::cli::target::Target;
 use crate::document::{ErrorBody, ItemResult, ItemStatus};
+use crate::error::Code;
 use crate::import::{Columns, Origin, Source};
 use crate::ingest::job::{Job, JobState};
 
@@ -97,10 +98,19 @@ impl Import<'_> {
     async fn write(&self, batch: Batch, report: &mut Report) -> Result<Option<Pending>> {
         let Batch { documents, origins, text_bytes, file_bytes } = batch;
         report.text_bytes += text_bytes;
-        let response = self.target.write(self.collection, documents, false).await.with_context(|| {
-            let place = origins.first().map(ToString::to_string).unwrap_or_default();
-            format!("the documents from {place} on could not be written to `{}`", self.collection)
-        })?;
+        let response = match (self.target.write(self.collection, documents, false).await, &origins[..]) {
+            (Ok(response), _) => response,
+            // one document that is too long is no reason to give up the others
+            (Err(error), [origin]) if error.code == Code::BodyTooLarge => {
+                report.fail(origin, error.message);
+                return Ok(None);
+            }
+            (Err(error), origins) => {
+                let place = origins.first().map(ToString::to_string).unwrap_or_default();
+                let what = format!("the documents from {place} on can't be written to `{}`", self.collection);
+                return Err(anyhow::Error::from(error).context(what));
+            }
+        };
         for result in response.results.iter().filter(|result| result.status == ItemStatus::Failed) {
             let (source, reason) = describe(result, &origins);
             report.fail(source, reason);

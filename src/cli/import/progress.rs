@@ -14,6 +14,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// Shows bytes of files whose documents are searchable, out of all.
 pub struct Progress {
     bar: ProgressBar,
+    started: Instant,
     /// When the last line was printed; absent: no lines.
     last_line: Option<Mutex<Instant>>,
     quiet: bool,
@@ -32,7 +33,7 @@ impl Progress {
             bar.set_style(style);
         }
         let last_line = (!quiet && !terminal).then(|| Mutex::new(Instant::now()));
-        Progress { bar, last_line, quiet }
+        Progress { bar, started: Instant::now(), last_line, quiet }
     }
 
     /// So many bytes and documents are searchable.
@@ -43,13 +44,10 @@ impl Progress {
         if last.elapsed() >= LINE_INTERVAL {
             *last = Instant::now();
             let total = self.bar.length().unwrap_or(bytes);
-            eprintln!(
-                "{} of {}, {documents} documents, {}/s, {} s left",
-                HumanBytes(bytes),
-                HumanBytes(total),
-                HumanBytes(self.bar.per_sec() as u64),
-                self.bar.eta().as_secs()
-            );
+            let rate = bytes as f64 / self.started.elapsed().as_secs_f64();
+            let left = total.saturating_sub(bytes) as f64 / rate.max(1.0);
+            let (bytes, total, rate) = (HumanBytes(bytes), HumanBytes(total), HumanBytes(rate as u64));
+            eprintln!("{bytes} of {total}, {documents} documents, {rate}/s, {left:.0} s left");
         }
     }
 

@@ -3,7 +3,7 @@
 mod sample;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -32,10 +32,10 @@ pub async fn run(arguments: Arguments, config: Config) -> Result<()> {
     config.server.check_exposure()?;
     let listener = server::bind(config.server.listen).await?;
     let url = format!("http://{}", reachable(listener.local_addr()?));
-    let target = Target::Server(Client::new(&url, config.server.api_key.clone())?);
+    let client = Client::new(&url, config.server.api_key.clone())?;
 
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = {
+    let mut serving = {
         let config = config.clone();
         tokio::spawn(async move {
             server::run(&config, listener, async {
@@ -45,9 +45,8 @@ pub async fn run(arguments: Arguments, config: Config) -> Result<()> {
             .await
         })
     };
-    let mut serving = serving;
     let shown = tokio::select! {
-        shown = signals::interruptible(show(&target, &url, &config)) => shown,
+        shown = signals::interruptible(show(client, &url, &config)) => shown,
         // the data directory can't be opened, for example
         ended = &mut serving => match ended.context("the server broke off")? {
             Ok(()) => bail!("the server ended before the question was answered"),
@@ -64,9 +63,12 @@ pub async fn run(arguments: Arguments, config: Config) -> Result<()> {
 }
 
 /// Loads the sample and asks the question, saying what happens.
-async fn show(target: &Target, url: &str, config: &Config) -> Result<()> {
+async fn show(client: Client, url: &str, config: &Config) -> Result<()> {
     let started = Instant::now();
-    target.wait_ready().await?;
+    while !client.is_ready().await {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let target = Target::Server(client);
     step(format!("gleaner serves {url} over {}", config.data_dir.display()), started)?;
 
     let started = Instant::now();

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::script::{is_joiner, is_word};
+use super::script::{is_invisible, is_joiner, is_word};
 use super::word::Words;
 use crate::text::tokens::{TokenKind, Tokens};
 
@@ -17,20 +17,12 @@ pub(super) fn split(run: &str, words: &mut Words, out: &mut Tokens) {
     let run: Cow<str> = if run.is_ascii() {
         run.into()
     } else {
-        // characters joined without being seen go
-        run.nfkc()
-            .filter(|&c| is_joiner(c) || c.is_alphanumeric() || !is_word(c) || is_mark(c))
-            .collect::<String>()
-            .into()
+        run.nfkc().filter(|&c| !is_invisible(c)).collect::<String>().into()
     };
     let run = if run.contains(['\'', '’']) { without_apostrophes(&run).into() } else { run };
     for piece in run.split(|c| !is_word(c) && !is_joiner(c)) {
         split_piece(piece, words, out);
     }
-}
-
-fn is_mark(c: char) -> bool {
-    unicode_normalization::char::is_combining_mark(c)
 }
 
 /// Possessives go, contractions close up, and what else an apostrophe parts becomes two words.

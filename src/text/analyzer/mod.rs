@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 use icu_segmenter::options::WordBreakInvariantOptions;
 use icu_segmenter::{WordSegmenter, WordSegmenterBorrowed};
-use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
 use self::script::{Run, next_run};
 use self::word::Words;
@@ -76,20 +76,12 @@ impl TextAnalyzer {
 
     /// Each two neighbouring characters; a character alone is a token of its own.
     fn bigrams(&mut self, run: &str, out: &mut Tokens) {
+        if is_nfkc_quick(run.chars()) == IsNormalized::Yes {
+            return push_bigrams(run, out);
+        }
         self.scratch.clear();
         self.scratch.extend(run.nfkc().flat_map(char::to_lowercase).filter(|&c| script::is_word(c)));
-        let text = self.scratch.as_str();
-        let mut starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-        let (Some(mut first), Some(mut second)) = (starts.next(), starts.next()) else { return };
-        let mut alone = true;
-        for third in starts {
-            out.push(TokenKind::Word, &text[first..third]);
-            (first, second) = (second, third);
-            alone = false;
-        }
-        if alone {
-            out.push(TokenKind::Word, &text[first..second]);
-        }
+        push_bigrams(&self.scratch, out);
     }
 
     /// Words of a script without spaces. (Dictionaries: on Thai questions better than the neural model,
@@ -103,6 +95,18 @@ impl TextAnalyzer {
             self.remembered(&run[start..end], out);
             start = end;
         }
+    }
+}
+
+fn push_bigrams(run: &str, out: &mut Tokens) {
+    let mut starts = run.char_indices().map(|(at, _)| at).chain([run.len()]);
+    let (Some(mut first), Some(mut second)) = (starts.next(), starts.next()) else { return };
+    if second == run.len() {
+        return out.push(TokenKind::Word, run);
+    }
+    for third in starts {
+        out.push(TokenKind::Word, &run[first..third]);
+        (first, second) = (second, third);
     }
 }
 

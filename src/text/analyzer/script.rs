@@ -115,11 +115,14 @@ fn class(c: char) -> Class {
         | 0xaa60..=0xaa7f => Class::Unspaced,
         // apostrophe, hyphens
         0x2019 | 0x2010 | 0x2011 => Class::Joiner,
-        // joined without being seen: soft hyphen, zero-width (non-)joiner and word joiner
-        0x00ad | 0x200c | 0x200d | 0x2060 => Class::Word,
-        _ if c.is_alphanumeric() || is_combining_mark(c) => Class::Word,
+        _ if c.is_alphanumeric() || is_combining_mark(c) || is_invisible(c) => Class::Word,
         _ => Class::Break,
     }
+}
+
+/// Characters within words that are not seen: soft hyphen, zero-width joiners, word joiner.
+pub(super) fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200c}' | '\u{200d}' | '\u{2060}')
 }
 
 /// Whether `c` is a character of words, of any script.

@@ -12,7 +12,7 @@ use crate::collection::catalog::BatchRecord;
 use crate::collection::inbox::{self, AcceptedDocument};
 use crate::collection::publisher::{BuiltSegment, Operation, newest_of_each};
 use crate::document::ItemResult;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::ingest::prepare::{self, Prepared};
 use crate::ingest::receive::failure;
 use crate::segment::build::{self, PreparedDocument};
@@ -28,6 +28,21 @@ struct PreparedBatch {
     /// Documents that will be searchable (or give way to a later version).
     indexed: u64,
     failures: Vec<ItemResult>,
+}
+
+impl PreparedBatch {
+    /// Its documents among `documents` fail with `error`.
+    fn fail(&mut self, documents: &[PreparedDocument], error: &Error) {
+        let first = self.record.first_version;
+        let own = documents.iter().filter(|document| {
+            (first..first + self.record.documents).contains(&document.version)
+        });
+        let failed = own.map(|document| {
+            failure((document.version - first) as usize, Some(document.id.clone()), error)
+        });
+        self.failures.extend(failed);
+        self.indexed = 0;
+    }
 }
 
 /// Batches on their way into one segment.
@@ -121,15 +136,24 @@ async fn prepare_each(collection: &Arc<Collection>, documents: Vec<AcceptedDocum
 /// Builds a segment of the group and publishes it, trying again for as long as the disk refuses. Says whether
 /// to go on: `false` when the collection closes first.
 async fn publish(collection: &Arc<Collection>, group: PreparedGroup) -> bool {
-    let documents = Arc::new(newest_of_each(group.documents));
+    let PreparedGroup { mut batches, documents } = group;
+    let mut documents = Arc::new(newest_of_each(documents));
     let mut wait = RETRY.0;
     loop {
-        let error = match publish_once(collection, &group.batches, &documents).await {
+        let error = match publish_once(collection, &batches, &documents).await {
             Ok(()) => return true,
             Err(error) => error,
         };
         if collection.is_closed() {
             return false;
+        }
+        if error.code == Code::CorruptData && !documents.is_empty() {
+            // no later try can find out which documents of the damaged segment are to be replaced
+            for batch in &mut batches {
+                batch.fail(&documents, &error);
+            }
+            documents = Arc::default();
+            continue;
         }
         tracing::error!(%error, collection = collection.record.name, "a batch could not be published; trying again");
         tokio::time::sleep(wait).await;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-/// A document's metadata: a JSON object, indexed as it is (see `docs/searching.md`, filters).
+/// A document's metadata: a JSON object, indexed as it is (see `docs/filters.md`).
 pub type Metadata = Map<String, Value>;
 
 /// A document: the unit that is written, replaced and deleted.

@@ -173,7 +173,7 @@ pub async fn run(
                 Err(_) if collection.is_closed() => {}
                 Err(error) => {
                     tracing::error!(collection = name, ?task, %error, "maintenance failed; trying again later");
-                    tokio::time::sleep(BACK_OFF).await;
+                    back_off(&shared).await;
                 }
             }
         }
@@ -182,6 +182,16 @@ pub async fn run(
             let _ = tokio::time::timeout(Duration::from_secs(60), shared.maintenance.notified()).await;
         }
     }
+}
+
+/// Waits before trying again; no longer than the engine runs.
+async fn back_off(shared: &super::Shared) {
+    let stopped = async {
+        while !shared.is_stopping() {
+            shared.maintenance.notified().await;
+        }
+    };
+    let _ = tokio::time::timeout(BACK_OFF, stopped).await;
 }
 
 #[cfg(test)]

@@ -75,9 +75,9 @@ impl Order {
         self.in_flight.first_key_value().is_some_and(|(&first, _)| first < version)
     }
 
-    /// Whether a version of that document below `version` is known to be on its way.
+    /// Whether a version of that document below `version` is known to be on its way and not deleted already.
     pub fn is_pending(&self, id: &str, version: u64) -> bool {
-        self.pending.get(id).is_some_and(|&pending| pending < version)
+        self.pending.get(id).is_some_and(|&pending| pending < version && !self.is_buried(id, pending))
     }
 
     /// How many documents are on their way.
@@ -130,6 +130,7 @@ mod tests {
         let delete = order.accept_delete();
         assert!(order.is_pending("b", delete));
         assert!(order.bury(1, "b", delete).is_some());
+        assert!(!order.is_pending("b", order.next_version), "it is deleted once");
         let later = order.accept(ids(&["b"]));
         assert!(order.is_buried("b", first + 1) && !order.is_buried("b", later));
         assert!(order.spent_tombstones(&[]).is_empty());

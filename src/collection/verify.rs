@@ -10,7 +10,7 @@ use crate::collection::{catalog, inbox, recovery};
 use crate::error::{Error, Result};
 use crate::segment::{Segment, part_kinds, part_path};
 use crate::store::lock::DirLock;
-use crate::store::{OsDisk, PartFile, PartKind};
+use crate::store::{OsDisk, PartFile, PartKind, StoreError};
 
 /// What [`verify`] found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -56,8 +56,11 @@ pub fn verify(data_dir: &Path) -> Result<VerifyReport> {
     }
     let _lock = DirLock::take(data_dir)?;
     let mut report = VerifyReport::default();
-    if let Err(error) = catalog::verify(Arc::new(OsDisk), data_dir) {
-        report.problems.push(error.to_string());
+    match catalog::verify(Arc::new(OsDisk), data_dir) {
+        Ok(()) => {}
+        // a process that is about to end, not damage
+        Err(error @ StoreError::Locked { .. }) => return Err(error.into()),
+        Err(error) => report.problems.push(error.to_string()),
     }
     let state = catalog::read(Arc::new(OsDisk), data_dir)?;
     report.files += 1;

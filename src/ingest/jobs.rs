@@ -147,6 +147,8 @@ impl Jobs {
         for id in &ids {
             state.jobs.remove(id);
         }
+        drop(state);
+        self.changed.send_replace(()); // whoever waits for one of them hears that it is gone
         ids.into_iter().map(Edit::DropJob).collect()
     }
 

@@ -156,7 +156,8 @@ async fn publish(collection: &Arc<Collection>, group: PreparedGroup) -> bool {
             continue;
         }
         tracing::error!(%error, collection = collection.record.name, "a batch could not be published; trying again");
-        tokio::time::sleep(wait).await;
+        // a shutdown does not wait for the next try
+        let _ = tokio::time::timeout(wait, collection.wait_until(|_| false)).await;
         wait = (wait * 2).min(RETRY.1);
     }
 }

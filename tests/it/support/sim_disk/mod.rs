@@ -59,6 +59,11 @@ impl SimDisk {
         self.state().off_at = Some((step, count));
     }
 
+    /// Whether the power is gone.
+    pub fn is_off(&self) -> bool {
+        self.state().alive().is_err()
+    }
+
     /// Writes what a power loss at this moment leaves into the directory `into`.
     pub fn materialise(&self, into: &Path, unsynced: Unsynced) {
         self.state().materialise(into, unsynced);

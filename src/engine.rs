@@ -107,7 +107,7 @@ pub struct Engine {
     http: Http,
     rerankers: RwLock<HashMap<String, Arc<dyn Reranker>>>,
     collections: Arc<RwLock<BTreeMap<String, Arc<Collection>>>>,
-    windows: Windows,
+    windows: Arc<Windows>,
     /// Held while collections are created or deleted.
     changing: tokio::sync::Mutex<()>,
     maintenance: parking_lot::Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -125,7 +125,12 @@ impl Engine {
     /// tokio runtime. Takes milliseconds whatever the size of the data; models load later, in the background.
     pub async fn open(config: EngineConfig) -> Result<Arc<Engine>> {
         let EngineConfig { data_dir, threads, disk } = config;
-        disk.create_dir(&data_dir)?;
+        if !data_dir.exists() {
+            disk.create_dir(&data_dir)?;
+            if let Some(parent) = data_dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                disk.sync_dir(parent)?;
+            }
+        }
         let lock = DirLock::take(&data_dir)?;
         let (catalog, state) = Catalog::open(Arc::clone(&disk), &data_dir)?;
         recovery::recover(&*disk, &data_dir, &state)?;
@@ -150,14 +155,16 @@ impl Engine {
         }
         let collections = Arc::new(RwLock::new(collections));
         let open = Arc::clone(&collections);
-        let task = maintenance::run(Arc::clone(&shared), move || open.read().values().cloned().collect());
+        let windows = Arc::new(Windows::default());
+        let list = move || open.read().values().cloned().collect();
+        let task = maintenance::run(Arc::clone(&shared), list, Arc::clone(&windows));
         let engine = Arc::new(Engine {
             shared,
             embedders,
             http,
             rerankers: RwLock::default(),
             collections,
-            windows: Windows::default(),
+            windows,
             changing: tokio::sync::Mutex::default(),
             maintenance: parking_lot::Mutex::new(Some(tokio::spawn(task))),
             _lock: lock,
@@ -236,12 +243,15 @@ impl Engine {
     pub async fn delete_collection(&self, name: &str) -> Result<()> {
         let _changing = self.changing.lock().await;
         let collection = self.open_collection(name)?;
-        let mut edits = self.shared.jobs.forget_collection(name);
-        edits.push(Edit::DropCollection(collection.record.id));
-        self.shared.catalog.commit(edits).await?;
+        let drop_it = vec![Edit::DropCollection(collection.record.id)];
+        self.shared.catalog.commit(drop_it).await?;
         self.collections.write().remove(name);
         collection.close();
-        self.shared.disk.remove_dir(&collection.dir)?;
+        collection.finished().await;
+        self.shared.catalog.commit(self.shared.jobs.forget_collection(name)).await?;
+        if let Err(error) = self.shared.disk.remove_dir(&collection.dir) {
+            tracing::warn!(%error, "a deleted collection's folder could not be removed; the next start tries again");
+        }
         Ok(())
     }
 

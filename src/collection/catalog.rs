@@ -33,6 +33,7 @@ const SEGMENTS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("segme
 const DELETES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("deletes");
 const BATCHES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("batches");
 const TOMBSTONES: TableDefinition<(u64, &str), u64> = TableDefinition::new("tombstones");
+const VERSIONS: TableDefinition<u64, u64> = TableDefinition::new("versions");
 const JOBS: TableDefinition<&str, &[u8]> = TableDefinition::new("jobs");
 
 /// A collection as the catalog keeps it.
@@ -103,6 +104,8 @@ pub enum Edit {
     DropBatch(u64, u64),
     /// Versions of this document id below the given one are deleted, also those not indexed yet.
     PutTombstone(u64, String, u64),
+    /// The highest document version a collection has given.
+    PutVersion(u64, u64),
     /// Forgets a tombstone.
     DropTombstone(u64, String),
     /// Adds or replaces a job.
@@ -124,6 +127,8 @@ pub struct CollectionState {
     pub batches: Vec<BatchRecord>,
     /// Document id → version below which it is deleted.
     pub tombstones: BTreeMap<String, u64>,
+    /// The highest version given, as far as the last publication knew.
+    pub last_version: u64,
 }
 
 impl CollectionState {
@@ -135,6 +140,7 @@ impl CollectionState {
             deletes: BTreeMap::new(),
             batches: Vec::new(),
             tombstones: BTreeMap::new(),
+            last_version: 0,
         }
     }
 }
@@ -146,6 +152,26 @@ pub struct State {
     pub collections: BTreeMap<u64, CollectionState>,
     /// By id, so by time.
     pub jobs: BTreeMap<String, Job>,
+}
+
+impl Edit {
+    /// The existing collection it changes.
+    fn collection(&self) -> Option<u64> {
+        match self {
+            Edit::PutSegment(id, _)
+            | Edit::PutDeletes(id, _, _)
+            | Edit::PutBatch(id, _)
+            | Edit::PutVersion(id, _)
+            | Edit::PutTombstone(id, _, _) => Some(*id),
+            Edit::PutCollection(_)
+            | Edit::DropCollection(_)
+            | Edit::DropSegment(..)
+            | Edit::DropBatch(..)
+            | Edit::DropTombstone(..)
+            | Edit::PutJob(_)
+            | Edit::DropJob(_) => None,
+        }
+    }
 }
 
 struct Waiting {
@@ -236,12 +262,20 @@ struct CatalogFile {
     path: PathBuf,
     /// Empty only after a failed commit whose re-opening failed too.
     database: Option<Database>,
+    /// How many transactions it has seen.
+    commits: u64,
+    /// A commit failed and the file could not be reopened to see whether it had reached the disk.
+    uncertain: bool,
+    /// Such a commit had reached the disk: what is in memory no longer agrees with the file.
+    diverged: bool,
 }
 
 impl CatalogFile {
     fn open(disk: Arc<dyn Disk>, path: PathBuf) -> Result<CatalogFile> {
-        let mut file = CatalogFile { disk, path, database: None };
+        let mut file =
+            CatalogFile { disk, path, database: None, commits: 0, uncertain: false, diverged: false };
         file.reopen()?;
+        file.commits = file.commits_on_disk()?;
         Ok(file)
     }
 
@@ -256,24 +290,48 @@ impl CatalogFile {
         Ok(())
     }
 
-    /// A failed commit (a full disk) leaves the database refusing writes: it is opened anew for the next.
+    /// A failed commit (a full disk) leaves the database refusing writes: it is opened anew, and its counter
+    /// of transactions says whether the commit had reached the disk after all.
     fn commit<'a>(&mut self, edits: impl Iterator<Item = &'a Edit>) -> Result<()> {
         if self.database.is_none() {
             self.reopen()?;
         }
-        let result = match &self.database {
-            Some(database) => apply(database, edits).map_err(|error| self.failed("commit to", error)),
-            None => Ok(()),
-        };
-        if result.is_err() {
-            self.reopen().unwrap_or_else(|error| tracing::error!(%error, "the catalog cannot be reopened"));
+        if std::mem::take(&mut self.uncertain) {
+            self.diverged = self.commits_on_disk()? != self.commits;
         }
-        result
+        if self.diverged {
+            let what = "a commit that was reported as failed had reached the disk: restart gleaner";
+            return Err(StoreError::io("commit to", &self.path)(std::io::Error::other(what)));
+        }
+        let Some(database) = &self.database else { return Ok(()) };
+        let Err(error) = apply(database, edits, self.commits + 1) else {
+            self.commits += 1;
+            return Ok(());
+        };
+        let error = self.failed("commit to", error);
+        match self.reopen().and_then(|()| self.commits_on_disk()) {
+            Ok(commits) if commits > self.commits => {
+                self.commits = commits;
+                Ok(())
+            }
+            Ok(_) => Err(error),
+            Err(reopening) => {
+                tracing::error!(error = %reopening, "the catalog cannot be reopened after a failed commit");
+                self.uncertain = true;
+                Err(error)
+            }
+        }
+    }
+
+    fn commits_on_disk(&self) -> Result<u64> {
+        let Some(database) = &self.database else { return Ok(self.commits) };
+        meta(database, "commits").map(Option::unwrap_or_default).map_err(|error| self.failed("read", error))
     }
 
     fn load(&self) -> Result<State> {
         let Some(database) = &self.database else { return Ok(State::default()) };
-        let found = version(database).map_err(|error| self.failed("read", error))?;
+        let found = meta(database, "format_version").map_err(|error| self.failed("read", error))?;
+        let found = found.map_or(FORMAT_VERSION, |found| u32::try_from(found).unwrap_or(u32::MAX));
         if found > FORMAT_VERSION {
             let path = self.path.clone();
             return Err(StoreError::NewerFormat { path, found, supported: FORMAT_VERSION });
@@ -291,16 +349,23 @@ impl CatalogFile {
     }
 }
 
-fn version(database: &Database) -> Result<u32, redb::Error> {
+/// A number of the catalog as a whole; `None` in a new file.
+fn meta(database: &Database, name: &str) -> Result<Option<u64>, redb::Error> {
     let transaction = database.begin_read()?;
     match transaction.open_table(META) {
-        Ok(meta) => Ok(meta.get("format_version")?.map_or(FORMAT_VERSION, |value| value.value() as u32)),
-        Err(redb::TableError::TableDoesNotExist(_)) => Ok(FORMAT_VERSION), // a new file
+        Ok(meta) => Ok(meta.get(name)?.map(|value| value.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-fn apply<'a>(database: &Database, edits: impl Iterator<Item = &'a Edit>) -> Result<(), redb::Error> {
+/// Applies the edits as transaction number `commit`. What is said of a collection that was dropped meanwhile
+/// is left out.
+fn apply<'a>(
+    database: &Database,
+    edits: impl Iterator<Item = &'a Edit>,
+    commit: u64,
+) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
     {
@@ -310,11 +375,18 @@ fn apply<'a>(database: &Database, edits: impl Iterator<Item = &'a Edit>) -> Resu
         let mut deletes = transaction.open_table(DELETES)?;
         let mut batches = transaction.open_table(BATCHES)?;
         let mut tombstones = transaction.open_table(TOMBSTONES)?;
+        let mut versions = transaction.open_table(VERSIONS)?;
         let mut jobs = transaction.open_table(JOBS)?;
+        meta.insert("commits", commit)?;
         if meta.get("format_version")?.is_none() {
             meta.insert("format_version", u64::from(FORMAT_VERSION))?;
         }
         for edit in edits {
+            if let Some(collection) = edit.collection()
+                && collections.get(collection)?.is_none()
+            {
+                continue;
+            }
             match edit {
                 Edit::PutCollection(record) => {
                     collections.insert(record.id, json(record).as_slice())?;
@@ -326,6 +398,7 @@ fn apply<'a>(database: &Database, edits: impl Iterator<Item = &'a Edit>) -> Resu
                     deletes.retain_in(all.clone(), |_, _| false)?;
                     batches.retain_in(all, |_, _| false)?;
                     tombstones.retain_in((*id, "")..(id + 1, ""), |_, _| false)?;
+                    versions.remove(id)?;
                 }
                 Edit::PutSegment(collection, record) => {
                     segments.insert((*collection, record.id), json(record).as_slice())?;
@@ -347,6 +420,9 @@ fn apply<'a>(database: &Database, edits: impl Iterator<Item = &'a Edit>) -> Resu
                 }
                 Edit::PutTombstone(collection, id, version) => {
                     tombstones.insert((*collection, id.as_str()), version)?;
+                }
+                Edit::PutVersion(collection, version) => {
+                    versions.insert(collection, version)?;
                 }
                 Edit::DropTombstone(collection, id) => {
                     tombstones.remove((*collection, id.as_str()))?;
@@ -403,6 +479,12 @@ fn load(database: &Database, path: &Path) -> Result<State, redb::Error> {
         let (collection, id) = key.value();
         if let Some(collection) = state.collections.get_mut(&collection) {
             collection.tombstones.insert(id.to_owned(), value.value());
+        }
+    }
+    for entry in transaction.open_table(VERSIONS)?.iter()? {
+        let (id, version) = entry?;
+        if let Some(collection) = state.collections.get_mut(&id.value()) {
+            collection.last_version = version.value();
         }
     }
     for entry in transaction.open_table(JOBS)?.iter()? {

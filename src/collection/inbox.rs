@@ -27,14 +27,23 @@ pub fn path(dir: &Path, first_version: u64) -> PathBuf {
     dir.join(format!("{first_version}.{}", PartKind::Inbox.name()))
 }
 
-/// Writes a batch and fsyncs it (file and folder). Returns its bytes.
+/// Writes a batch and fsyncs it (file and folder). Returns its bytes. A batch that cannot be written leaves no
+/// file.
 pub fn write(disk: &dyn Disk, dir: &Path, first_version: u64, documents: &[AcceptedDocument]) -> Result<u64> {
     let path = path(dir, first_version);
-    let mut part = PartWriter::create(disk, &path, PartKind::Inbox)?;
+    write_file(disk, dir, &path, documents).inspect_err(|_| {
+        if let Err(error) = disk.remove(&path) {
+            tracing::warn!(%error, "a left-over file could not be removed; the next start tries again");
+        }
+    })
+}
+
+fn write_file(disk: &dyn Disk, dir: &Path, path: &Path, documents: &[AcceptedDocument]) -> Result<u64> {
+    let mut part = PartWriter::create(disk, path, PartKind::Inbox)?;
     part.begin(DOCUMENTS)?;
     for document in documents {
         let mut line = serde_json::to_vec(document)
-            .map_err(|error| StoreError::io("write", &path)(std::io::Error::other(error)))?;
+            .map_err(|error| StoreError::io("write", path)(std::io::Error::other(error)))?;
         line.push(b'\n');
         part.write(&line)?;
     }

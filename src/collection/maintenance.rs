@@ -8,7 +8,8 @@ use std::time::Duration;
 use crate::collection::Collection;
 use crate::collection::publisher::{MergedSegment, Operation};
 use crate::collection::snapshot::LiveSegment;
-use crate::error::Result;
+use crate::error::{Code, Result};
+use crate::search::window::Windows;
 use crate::segment::merge::merge;
 use crate::store::PartKind;
 use crate::vector::hnsw;
@@ -21,6 +22,8 @@ const MAX_BYTES: u64 = 8 << 30;
 const FAN_IN: usize = 6;
 /// A segment is part of the next merge if it has at most this many times the rows of all smaller ones.
 const RATIO: u64 = 4;
+/// Documents on their way that make a collection busy.
+const BUSY: u64 = 256;
 /// A segment with this share of deleted rows is rewritten.
 const DELETED_SHARE: f32 = 0.2;
 /// How long a collection is left alone after a job on it failed.
@@ -33,6 +36,16 @@ pub enum Task {
     Merge(Vec<u64>),
     /// Build the graph of this segment.
     Graph(u64),
+}
+
+impl Task {
+    /// The segments it reads.
+    fn segments(&self) -> Vec<u64> {
+        match self {
+            Task::Merge(ids) => ids.clone(),
+            Task::Graph(id) => vec![*id],
+        }
+    }
 }
 
 /// What the plan looks at of a segment.
@@ -86,7 +99,7 @@ pub fn plan(segments: &[Size], busy: bool) -> Option<Task> {
 
 /// The next task of a collection.
 pub fn next_task(collection: &Collection) -> Option<Task> {
-    let busy = collection.order().pending_documents() > 0;
+    let busy = collection.order().pending_documents() >= BUSY;
     let min_rows = collection.definition().vector.graph_min_rows;
     let size = |live: &LiveSegment| {
         let record = &live.segment.record;
@@ -100,7 +113,11 @@ pub fn next_task(collection: &Collection) -> Option<Task> {
     };
     // a damaged segment can be neither merged nor given a graph: it is left as it is for `verify` to name
     let snapshot = collection.snapshot();
-    let sound = snapshot.segments.iter().filter(|live| live.segment.damage().is_empty());
+    let unfit = collection.unfit();
+    let sound = snapshot
+        .segments
+        .iter()
+        .filter(|live| live.segment.damage().is_empty() && !unfit.contains(&live.segment.record.id));
     plan(&sound.map(size).collect::<Vec<_>>(), busy)
 }
 
@@ -142,9 +159,13 @@ async fn build_graph(collection: &Arc<Collection>, id: u64) -> Result<()> {
         let settings = &builder.definition().vector;
         let graph = hnsw::build(vectors, settings.builder, settings.into(), builder.closed())?;
         let Some(graph) = graph else { return Ok(None) };
-        let bytes = graph.write(builder.place().part(id, PartKind::Graph)?)?;
-        builder.place().sync()?;
-        Ok::<_, crate::Error>(Some(bytes))
+        let place = builder.place();
+        let write = || {
+            let bytes = graph.write(place.part(id, PartKind::Graph)?)?;
+            place.sync()?;
+            Ok::<_, crate::Error>(Some(bytes))
+        };
+        write().inspect_err(|_| place.discard_part(id, PartKind::Graph))
     };
     match collection.shared.pools.build.run(job).await?? {
         Some(bytes) => collection.publish(|done| Operation::Graph(id, bytes, done)).await,
@@ -152,10 +173,12 @@ async fn build_graph(collection: &Arc<Collection>, id: u64) -> Result<()> {
     }
 }
 
-/// Runs until the engine stops. `collections` lists those that are open.
+/// Runs until the engine stops. `collections` lists those that are open; `windows` hold snapshots that nobody
+/// pages through any more.
 pub async fn run(
     shared: Arc<super::Shared>,
     collections: impl Fn() -> Vec<Arc<Collection>> + Send + 'static,
+    windows: Arc<Windows>,
 ) {
     while !shared.stopping.load(Ordering::Acquire) {
         let mut idle = true;
@@ -171,12 +194,17 @@ pub async fn run(
             match result {
                 Ok(()) => tracing::info!(collection = name, ?task, seconds, "maintenance done"),
                 Err(_) if collection.is_closed() => {}
+                Err(error) if error.code == Code::CorruptData => {
+                    tracing::error!(collection = name, ?task, %error, "segments are left as they are");
+                    collection.unfit().extend(task.segments());
+                }
                 Err(error) => {
                     tracing::error!(collection = name, ?task, %error, "maintenance failed; trying again later");
                     back_off(&shared).await;
                 }
             }
         }
+        windows.expire();
         if idle {
             // also wakes now and then, for what no event announces
             let _ = tokio::time::timeout(Duration::from_secs(60), shared.maintenance.notified()).await;

@@ -18,6 +18,7 @@ pub mod recovery;
 pub mod snapshot;
 pub mod verify;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -107,6 +108,8 @@ pub struct Collection {
     operations: mpsc::Sender<Operation>,
     changed: watch::Sender<()>,
     closed: AtomicBool,
+    /// Segments that background work found damaged; it leaves them alone.
+    unfit: Mutex<HashSet<u64>>,
     worker: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
@@ -125,7 +128,8 @@ impl Collection {
     ) -> Arc<Collection> {
         let dir = shared.collection_dir(state.record.id);
         let definition = &state.record.definition;
-        let last_version = state.segments.iter().map(|segment| segment.max_version).max().unwrap_or(0);
+        let in_segments = state.segments.iter().map(|segment| segment.max_version).max().unwrap_or(0);
+        let last_version = in_segments.max(state.last_version);
         let order = Order::recover(last_version, &state.batches, state.tombstones);
         let mut deletes = state.deletes;
         let segments = state
@@ -152,6 +156,7 @@ impl Collection {
             operations,
             changed: watch::channel(()).0,
             closed: AtomicBool::new(false),
+            unfit: Mutex::default(),
             worker: Mutex::default(),
             record: state.record,
         });
@@ -192,6 +197,11 @@ impl Collection {
             definition: &self.record.definition,
             dimensions: self.record.dimensions,
         }
+    }
+
+    /// Segments that background work leaves alone.
+    pub fn unfit(&self) -> parking_lot::MutexGuard<'_, HashSet<u64>> {
+        self.unfit.lock()
     }
 
     /// Set when it closes: long jobs break off.

@@ -54,6 +54,11 @@ impl Order {
         first
     }
 
+    /// The highest version given so far.
+    pub fn last_version(&self) -> u64 {
+        self.next_version.saturating_sub(1)
+    }
+
     /// Gives the next version to a delete.
     pub fn accept_delete(&mut self) -> u64 {
         self.next_version += 1;
@@ -90,7 +95,10 @@ impl Order {
         if !self.older_in_flight(version) {
             return None;
         }
-        self.tombstones.insert(id.to_owned(), version);
+        // deletes may arrive out of order: the latest one counts
+        let latest = self.tombstones.entry(id.to_owned()).or_insert(version);
+        *latest = version.max(*latest);
+        let version = *latest;
         Some(Edit::PutTombstone(collection, id.to_owned(), version))
     }
 
@@ -131,6 +139,10 @@ mod tests {
         assert!(order.is_pending("b", delete));
         assert!(order.bury(1, "b", delete).is_some());
         assert!(!order.is_pending("b", order.next_version), "it is deleted once");
+        assert!(
+            order.bury(1, "b", delete - 1).is_some(),
+            "an earlier delete that arrives later changes nothing"
+        );
         let later = order.accept(ids(&["b"]));
         assert!(order.is_buried("b", first + 1) && !order.is_buried("b", later));
         assert!(order.spent_tombstones(&[]).is_empty());

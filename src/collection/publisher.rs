@@ -57,7 +57,7 @@ pub enum Operation {
 #[derive(Debug)]
 pub struct Write {
     /// In the order of acceptance; ids may repeat.
-    pub documents: Vec<PreparedDocument>,
+    pub documents: Arc<Vec<PreparedDocument>>,
     /// For each document, whether it is searchable now (`false`: a later version took its place).
     pub done: oneshot::Sender<Result<Vec<bool>>>,
 }
@@ -139,35 +139,47 @@ fn text_bytes(documents: &[PreparedDocument]) -> usize {
 
 /// Builds one segment from several writes, publishes it and answers each of them.
 async fn write_group(collection: &Arc<Collection>, group: Vec<Write>) {
-    let (documents, waiting): (Vec<_>, Vec<_>) =
-        group.into_iter().map(|write| (write.documents, write.done)).unzip();
-    let versions: Vec<Vec<u64>> =
-        documents.iter().map(|list| list.iter().map(|document| document.version).collect()).collect();
-    let result = build_and_add(collection, documents.into_iter().flatten().collect()).await;
-    for (done, versions) in waiting.into_iter().zip(versions) {
-        let _ = done.send(match &result {
-            Ok(live) => Ok(versions.iter().map(|version| live.binary_search(version).is_ok()).collect()),
-            Err(error) => Err(error.clone()),
-        });
+    let all = group.iter().map(|write| Arc::clone(&write.documents)).collect();
+    let together = build_and_add(collection, all).await;
+    let alone = together.is_err() && group.len() > 1;
+    for Write { documents, done } in group {
+        let live = match &together {
+            // one write must not fail with another's documents
+            Err(_) if alone => build_and_add(collection, vec![Arc::clone(&documents)]).await,
+            other => other.clone(),
+        };
+        let is_live = |document: &PreparedDocument| match &live {
+            Ok(live) => live.binary_search(&document.version).is_ok(),
+            Err(_) => false,
+        };
+        let outcome = documents.iter().map(is_live).collect();
+        let _ = done.send(live.as_ref().map(|_| outcome).map_err(Clone::clone));
     }
 }
 
-async fn build_and_add(collection: &Arc<Collection>, documents: Vec<PreparedDocument>) -> Result<Vec<u64>> {
-    let documents = newest_of_each(documents);
-    let place_of = Arc::clone(collection);
-    let id = collection.shared.new_id();
-    let record =
-        collection.shared.pools.build.run(move || build::build(&place_of.place(), id, &documents)).await??;
+async fn build_and_add(
+    collection: &Arc<Collection>,
+    documents: Vec<Arc<Vec<PreparedDocument>>>,
+) -> Result<Vec<u64>> {
+    let (builder, id) = (Arc::clone(collection), collection.shared.new_id());
+    let job = move || {
+        let newest = newest_of_each(documents.iter().flat_map(|list| list.iter()));
+        build::build(&builder.place(), id, &newest)
+    };
+    let record = collection.shared.pools.build.run(job).await??;
     add_segment(collection, BuiltSegment { record: Some(record), batches: vec![], jobs: vec![] }).await
 }
 
-/// Keeps the newest version of each id, in the order of acceptance.
-pub fn newest_of_each(mut documents: Vec<PreparedDocument>) -> Vec<PreparedDocument> {
-    documents.sort_by_key(|document| document.version);
-    let newest: HashMap<String, u64> =
-        documents.iter().map(|document| (document.id.clone(), document.version)).collect();
-    documents.retain(|document| newest.get(&document.id) == Some(&document.version));
-    documents
+/// The newest version of each id, in the order of acceptance.
+pub fn newest_of_each<'a>(
+    documents: impl IntoIterator<Item = &'a PreparedDocument>,
+) -> Vec<&'a PreparedDocument> {
+    let mut ordered: Vec<_> = documents.into_iter().collect();
+    ordered.sort_by_key(|document| document.version);
+    let newest: HashMap<&str, u64> =
+        ordered.iter().map(|document| (document.id.as_str(), document.version)).collect();
+    ordered.retain(|document| newest.get(document.id.as_str()) == Some(&document.version));
+    ordered
 }
 
 /// Publishes a segment; returns the versions of its documents that are searchable, ascending.
@@ -387,7 +399,8 @@ impl Change {
 
     /// Commits the change together with `edits`, shows it to searches and removes the files of segments
     /// without a live row. After a failed commit nothing has changed for searches; the files of the new
-    /// segment are left for the next start, because a commit that failed may still have reached the disk.
+    /// segment are left for the next start, because it may not be known yet whether the commit reached the
+    /// disk.
     async fn commit(self, mut edits: Vec<Edit>) -> Result<()> {
         let collection = &self.collection;
         let id = collection.record.id;
@@ -424,6 +437,7 @@ impl Change {
         if edits.is_empty() && unused.is_none() {
             return Ok(());
         }
+        edits.push(Edit::PutVersion(id, collection.order().last_version()));
         collection.shared.catalog.commit(edits).await?;
         collection.replace_snapshot(Snapshot::new(after));
         dropped.iter().for_each(|record| remove_parts(collection, record));

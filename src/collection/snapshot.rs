@@ -30,11 +30,14 @@ impl LiveSegment {
             Arc::new(rows)
         });
         let gone = segment.source().map_or(0, |source| {
-            let first_of_its_document = |row: &u32| {
-                let entry = source.chunk(*row).and_then(|chunk| source.document(chunk.document));
-                entry.is_ok_and(|entry| entry.first_row == *row)
-            };
-            deleted.iter().filter(first_of_its_document).count() as u32
+            let (mut rows, mut gone) = (deleted.iter(), 0);
+            while let Some(row) = rows.next()
+                && let Ok(entry) = source.chunk(row).and_then(|chunk| source.document(chunk.document))
+            {
+                gone += 1;
+                rows.advance_to(entry.row_range().end); // its other rows are deleted too
+            }
+            gone
         });
         let live_documents = segment.record.documents.saturating_sub(gone);
         LiveSegment { segment, deleted, alive, live_documents }
@@ -72,8 +75,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// A view of these segments.
-    pub fn new(segments: Vec<LiveSegment>) -> Snapshot {
+    /// A view of these segments, in the order of their ids: the same after a restart.
+    pub fn new(mut segments: Vec<LiveSegment>) -> Snapshot {
+        segments.sort_by_key(|live| live.segment.record.id);
         Snapshot { segments, statistics: std::sync::OnceLock::new() }
     }
 

@@ -82,7 +82,7 @@ fn chunk_one(
     tokenizer: &dyn Tokenizer,
     accepted: AcceptedDocument,
 ) -> Result<PreparedDocument> {
-    let AcceptedDocument { version, id, document, .. } = accepted;
+    let AcceptedDocument { version, index, id, document } = accepted;
     let terms = metadata::terms(&document.metadata)?;
     let chunks = match collection.definition().embedding {
         // the client's vector stands for the whole document
@@ -94,7 +94,7 @@ fn chunk_one(
     }
     let head = Head { title: document.title, uri: document.uri, metadata: document.metadata };
     let vectors = document.vector.unwrap_or_default();
-    Ok(PreparedDocument { id, version, head, text: document.text, chunks, terms, vectors })
+    Ok(PreparedDocument { id, version, index, head, text: document.text, chunks, terms, vectors })
 }
 
 /// A chunk that is the whole text.

@@ -115,12 +115,7 @@ pub fn check_values(vector: &[f32], dimensions: u32, metric: Metric) -> Result<(
     if let Some(at) = vector.iter().position(|value| !value.is_finite()) {
         return Err(format!("the vector's number {at} is not finite"));
     }
-    // also false where the squares overflow
-    let norm: f32 = vector.iter().map(|value| value * value).sum();
-    if !norm.is_finite() || (metric == Metric::Cosine && norm < f32::MIN_POSITIVE) {
-        return Err("the vector's length is zero or too large to compute with".into());
-    }
-    Ok(())
+    crate::vector::check(metric, vector).map_err(|error| error.message)
 }
 
 /// Versions that were given to a write; given back when it is published, fails or is dropped.
@@ -168,7 +163,7 @@ async fn publish_now(
     if !prepared.documents.is_empty() {
         let versions: Vec<u64> = prepared.documents.iter().map(|document| document.version).collect();
         let collection = Arc::clone(collection);
-        let documents = prepared.documents;
+        let documents = Arc::new(prepared.documents);
         // a task of its own: the versions are given back after the publication, not with the caller
         let task = tokio::spawn(async move {
             let live = collection.publish(|done| Operation::Write(Write { documents, done })).await;
@@ -209,8 +204,10 @@ async fn park(
     in_flight.hand_over();
     let forgotten = collection.shared.jobs.insert(job);
     collection.enqueue(batch);
-    if !forgotten.is_empty() {
-        collection.shared.catalog.commit(forgotten).await?;
+    if !forgotten.is_empty()
+        && let Err(error) = collection.shared.catalog.commit(forgotten).await
+    {
+        tracing::warn!(%error, "old jobs could not be forgotten");
     }
     Ok(id)
 }

@@ -1,7 +1,8 @@
 //! Takes up the inbox batches of a collection, oldest first: prepare and build here, publish through the
 //! publisher. The next batches are prepared while the ones before are built and committed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,24 +32,32 @@ struct PreparedBatch {
 }
 
 impl PreparedBatch {
-    /// Its documents among `documents` fail with `error`.
-    fn fail(&mut self, documents: &[PreparedDocument], error: &Error) {
-        let first = self.record.first_version;
-        let own = documents.iter().filter(|document| {
-            (first..first + self.record.documents).contains(&document.version)
-        });
-        let failed = own.map(|document| {
-            failure((document.version - first) as usize, Some(document.id.clone()), error)
-        });
-        self.failures.extend(failed);
-        self.indexed = 0;
+    /// Whether a version is one of its documents.
+    fn has(&self, version: u64) -> bool {
+        (self.record.first_version..self.record.first_version + self.record.documents).contains(&version)
     }
 }
 
 /// Batches on their way into one segment.
 struct PreparedGroup {
     batches: Vec<PreparedBatch>,
-    documents: Vec<PreparedDocument>,
+    documents: Arc<Vec<PreparedDocument>>,
+}
+
+impl PreparedGroup {
+    /// These documents fail with `error`; the others stay.
+    fn fail(&mut self, versions: HashSet<u64>, error: &Error) {
+        let (failed, kept): (Vec<_>, Vec<_>) =
+            self.documents.iter().cloned().partition(|document| versions.contains(&document.version));
+        for batch in &mut self.batches {
+            let own = failed.iter().filter(|document| batch.has(document.version));
+            let own: Vec<_> =
+                own.map(|document| failure(document.index, Some(document.id.clone()), error)).collect();
+            batch.indexed = batch.indexed.saturating_sub(own.len() as u64);
+            batch.failures.extend(own);
+        }
+        self.documents = Arc::new(kept);
+    }
 }
 
 /// Runs until the collection closes. What is not published by then stays in the inbox.
@@ -101,7 +110,7 @@ async fn prepare_group(collection: &Arc<Collection>, records: Vec<BatchRecord>) 
     for (version, failed) in prepared.failures {
         batches[batch_of[&version]].failures.push(failed);
     }
-    Some(PreparedGroup { batches, documents: prepared.documents })
+    Some(PreparedGroup { batches, documents: Arc::new(prepared.documents) })
 }
 
 async fn read(collection: &Arc<Collection>, first_version: u64) -> Result<Vec<AcceptedDocument>> {
@@ -135,70 +144,94 @@ async fn prepare_each(collection: &Arc<Collection>, documents: Vec<AcceptedDocum
 
 /// Builds a segment of the group and publishes it, trying again for as long as the disk refuses. Says whether
 /// to go on: `false` when the collection closes first.
-async fn publish(collection: &Arc<Collection>, group: PreparedGroup) -> bool {
-    let PreparedGroup { mut batches, documents } = group;
-    let mut documents = Arc::new(newest_of_each(documents));
+async fn publish(collection: &Arc<Collection>, mut group: PreparedGroup) -> bool {
     let mut wait = RETRY.0;
     loop {
-        let error = match publish_once(collection, &batches, &documents).await {
+        let error = match publish_once(collection, &group).await {
             Ok(()) => return true,
             Err(error) => error,
         };
         if collection.is_closed() {
             return false;
         }
-        if error.code == Code::CorruptData && !documents.is_empty() {
-            // no later try can find out which documents of the damaged segment are to be replaced
-            for batch in &mut batches {
-                batch.fail(&documents, &error);
+        tracing::error!(%error, collection = collection.record.name, "a batch could not be published");
+        match error.code {
+            Code::StorageFailed | Code::Unavailable => {
+                // a shutdown does not wait for the next try
+                let _ = tokio::time::timeout(wait, collection.wait_until(|_| false)).await;
+                wait = (wait * 2).min(RETRY.1);
             }
-            documents = Arc::default();
-            continue;
+            // no later try can find out what the documents would replace in a damaged segment
+            Code::CorruptData => {
+                let all = group.documents.iter().map(|document| document.version).collect();
+                group.fail(all, &error);
+            }
+            _ => {
+                let (reader, documents) = (Arc::clone(collection), Arc::clone(&group.documents));
+                let sift = move || at_fault(&reader, &documents);
+                let culprits = collection.shared.pools.build.run(sift).await.unwrap_or_default();
+                if culprits.is_empty() {
+                    let all = group.documents.iter().map(|document| document.version).collect();
+                    group.fail(all, &error);
+                }
+                for (version, error) in culprits {
+                    group.fail(HashSet::from([version]), &error);
+                }
+            }
         }
-        tracing::error!(%error, collection = collection.record.name, "a batch could not be published; trying again");
-        // a shutdown does not wait for the next try
-        let _ = tokio::time::timeout(wait, collection.wait_until(|_| false)).await;
-        wait = (wait * 2).min(RETRY.1);
     }
 }
 
-async fn publish_once(
-    collection: &Arc<Collection>,
-    batches: &[PreparedBatch],
-    documents: &Arc<Vec<PreparedDocument>>,
-) -> Result<()> {
-    let cancelled: Vec<&BatchRecord> = batches
+/// The documents that no segment can be built with, found by halving.
+fn at_fault(collection: &Collection, documents: &[PreparedDocument]) -> Vec<(u64, Error)> {
+    let (place, id) = (collection.place(), collection.shared.new_id());
+    let whole = documents.iter().collect::<Vec<_>>();
+    let trial = catch_unwind(AssertUnwindSafe(|| build::build(&place, id, &newest_of_each(whole))));
+    place.discard(id);
+    match (trial, documents) {
+        (Ok(Ok(_)), _) | (_, []) => Vec::new(),
+        (Ok(Err(error)), [only]) => vec![(only.version, error)],
+        (Err(_), [only]) => vec![(only.version, Error::internal("indexing this document broke off"))],
+        (_, many) => {
+            let (left, right) = many.split_at(many.len() / 2);
+            let mut culprits = at_fault(collection, left);
+            culprits.extend(at_fault(collection, right));
+            culprits
+        }
+    }
+}
+
+async fn publish_once(collection: &Arc<Collection>, group: &PreparedGroup) -> Result<()> {
+    let jobs = &collection.shared.jobs;
+    let is_cancelled = |batch: &&PreparedBatch| jobs.is_cancelled(&batch.record.job);
+    let cancelled: Vec<_> =
+        group.batches.iter().filter(is_cancelled).map(|batch| batch.record.clone()).collect();
+    let (builder, documents, id) =
+        (Arc::clone(collection), Arc::clone(&group.documents), collection.shared.new_id());
+    let dropped: Vec<_> = cancelled
         .iter()
-        .map(|batch| &batch.record)
-        .filter(|record| collection.shared.jobs.is_cancelled(&record.job))
+        .map(|record| record.first_version..record.first_version + record.documents)
         .collect();
-    let keep = |document: &PreparedDocument| {
-        let of = |record: &&BatchRecord| {
-            (record.first_version..record.first_version + record.documents).contains(&document.version)
-        };
-        !cancelled.iter().any(of)
+    let build = move || {
+        let keep =
+            |document: &&PreparedDocument| !dropped.iter().any(|range| range.contains(&document.version));
+        // cancelled first: an older version of another job must not give way to one that is dropped
+        let newest = newest_of_each(documents.iter().filter(keep));
+        let some = !newest.is_empty();
+        some.then(|| build::build(&builder.place(), id, &newest)).transpose()
     };
-    let mut documents = Arc::clone(documents);
-    if !cancelled.is_empty() {
-        documents = Arc::new(documents.iter().filter(|document| keep(document)).cloned().collect());
-    }
-    let mut record = None;
-    if !documents.is_empty() {
-        let (builder, id) = (Arc::clone(collection), collection.shared.new_id());
-        let job = move || build::build(&builder.place(), id, &documents);
-        record = Some(collection.shared.pools.build.run(job).await??);
-    }
-    let jobs = batches.iter().filter_map(|batch| {
-        let jobs = &collection.shared.jobs;
-        match jobs.is_cancelled(&batch.record.job) {
-            true => jobs.ended_by_cancel(&batch.record.job),
-            false => jobs.ended(&batch.record.job, batch.indexed, batch.failures.clone()),
+    let record = collection.shared.pools.build.run(build).await??;
+    let ended = group.batches.iter().filter_map(|batch| {
+        let id = &batch.record.job;
+        match cancelled.iter().any(|record| record.job == *id) {
+            true => jobs.ended_by_cancel(id),
+            false => jobs.ended(id, batch.indexed, batch.failures.clone()),
         }
     });
     let built = BuiltSegment {
         record,
-        jobs: jobs.collect(),
-        batches: batches.iter().map(|batch| batch.record.first_version).collect(),
+        jobs: ended.collect(),
+        batches: group.batches.iter().map(|batch| batch.record.first_version).collect(),
     };
     collection.publish(|done| Operation::Segment(Box::new(built), done)).await
 }

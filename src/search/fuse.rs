@@ -45,6 +45,9 @@ pub fn fuse(snapshot: &Snapshot, plan: &Plan, candidates: Candidates) -> Fused {
     let lexical_scores = lexical_scores.map(|(leg, query)| lexical_scores_of(snapshot, leg, query, &union));
     let dense_scores = take(dense_scores, &mut dense_error);
     let lexical_scores = take(lexical_scores, &mut lexical_error);
+    let max_bm25 =
+        lexical.as_ref().zip(plan.lexical.as_ref()).map(|(leg, query)| query.max_score(&leg.query));
+    let max_bm25 = take(max_bm25, &mut lexical_error).unwrap_or(0.0);
     // a leg that could not score the union leaves, with the candidates only it recalled
     if dense_error.is_some() {
         dense = None;
@@ -52,19 +55,19 @@ pub fn fuse(snapshot: &Snapshot, plan: &Plan, candidates: Candidates) -> Fused {
     if lexical_error.is_some() {
         lexical = None;
     }
-    let max_bm25 =
-        lexical.as_ref().zip(plan.lexical.as_ref()).map(|(leg, query)| query.max_score(&leg.query));
-    let max_bm25 = take(max_bm25, &mut lexical_error).unwrap_or(0.0);
+    let (has_dense, has_lexical) = (dense.is_some(), lexical.is_some());
     let has_phrases = plan.lexical.as_ref().is_some_and(TextQuery::has_phrases);
     let mut ranked = Vec::new();
     for (segment, rows) in union_rows(&dense, &lexical, snapshot.segments.len()).into_iter().enumerate() {
         for row in rows {
             let key = (segment as u32, row);
-            let dense = dense_scores.as_ref().and_then(|scores| scores.get(&key)).map(|&(rank, raw)| {
+            let dense = dense_scores.as_ref().filter(|_| has_dense).and_then(|scores| scores.get(&key));
+            let dense = dense.map(|&(rank, raw)| {
                 let normalized = vector::normalized(plan.metric, raw, plan.fusion.dense_floor);
                 LegScore { rank, raw, normalized }
             });
-            let lexical = lexical_scores.as_ref().and_then(|scores| scores.get(&key)).map(|&(rank, raw)| {
+            let lexical = lexical_scores.as_ref().filter(|_| has_lexical).and_then(|scores| scores.get(&key));
+            let lexical = lexical.map(|&(rank, raw)| {
                 let normalized = if max_bm25 > 0.0 { (raw / max_bm25).clamp(0.0, 1.0) } else { 0.0 };
                 LegScore { rank, raw, normalized }
             });

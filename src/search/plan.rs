@@ -93,7 +93,7 @@ impl Plan {
             }
             Err(Error::invalid(param, format!("{param} must be {low} to {high}, not {value}")))
         };
-        let fingerprint = fingerprint(&request, &collection.record.name);
+        let fingerprint = fingerprint(&request, collection.record.id);
         let limit = range(request.limit.unwrap_or(DEFAULT_LIMIT), 1, 1000, "limit")?;
         let window = range(request.window.unwrap_or(DEFAULT_WINDOW), 1, 10_000, "window")?.max(limit);
         let ef = range(request.ef.unwrap_or(definition.vector.ef_search), 1, 10_000, "ef")?;
@@ -139,7 +139,7 @@ impl Plan {
 }
 
 /// Requests that differ in more than page size and cursor have different fingerprints.
-fn fingerprint(request: &SearchRequest, collection: &str) -> u64 {
+fn fingerprint(request: &SearchRequest, collection: u64) -> u64 {
     let same = SearchRequest { cursor: None, limit: None, ..request.clone() };
     let json = serde_json::to_vec(&(collection, same)).unwrap_or_default(); // always serialises
     xxh3_64(&json)

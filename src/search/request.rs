@@ -41,7 +41,7 @@ pub struct SearchRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 10000)]
     pub window: Option<u32>,
-    /// Only chunks of documents whose metadata pass (see `docs/searching.md`).
+    /// Only chunks of documents whose metadata pass (see `docs/filters.md`).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<FilterSchema>)]
     pub filter: Option<Value>,

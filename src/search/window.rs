@@ -76,8 +76,7 @@ impl Windows {
         *chunks += window.ranked.len();
         kept.push_back(Kept { id, at: Instant::now(), window });
         while let Some(oldest) = kept.front()
-            && kept.len() > 1
-            && (*chunks > KEPT_CHUNKS || oldest.at.elapsed() > KEPT_FOR)
+            && (oldest.at.elapsed() > KEPT_FOR || kept.len() > 1 && *chunks > KEPT_CHUNKS)
         {
             *chunks -= oldest.window.ranked.len();
             kept.pop_front();

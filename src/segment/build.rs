@@ -19,6 +19,8 @@ pub struct PreparedDocument {
     pub id: String,
     /// Acceptance order within the collection.
     pub version: u64,
+    /// Position in its request.
+    pub index: usize,
     /// Title, uri and metadata.
     pub head: Head,
     /// The text.
@@ -58,16 +60,25 @@ impl SegmentPlace<'_> {
     /// Removes what was written of a segment that is not to be.
     pub fn discard(&self, id: u64) {
         for kind in [PartKind::Source, PartKind::Text, PartKind::Vectors, PartKind::Graph] {
-            if let Err(error) = self.disk.remove(&part_path(self.dir, id, kind)) {
-                tracing::warn!(%error, "a left-over file could not be removed; the next start tries again");
-            }
+            self.discard_part(id, kind);
+        }
+    }
+
+    /// Removes what was written of a part that is not to be.
+    pub fn discard_part(&self, id: u64, kind: PartKind) {
+        if let Err(error) = self.disk.remove(&part_path(self.dir, id, kind)) {
+            tracing::warn!(%error, "a left-over file could not be removed; the next start tries again");
         }
     }
 }
 
 /// Writes segment `id` from documents of distinct ids, in their order, and fsyncs it. The parts are written
-/// side by side on the current rayon pool.
-pub fn build(place: &SegmentPlace<'_>, id: u64, documents: &[PreparedDocument]) -> Result<SegmentRecord> {
+/// side by side on the current rayon pool. What was written is removed again where one of them fails.
+pub fn build(place: &SegmentPlace<'_>, id: u64, documents: &[&PreparedDocument]) -> Result<SegmentRecord> {
+    write_parts(place, id, documents).inspect_err(|_| place.discard(id))
+}
+
+fn write_parts(place: &SegmentPlace<'_>, id: u64, documents: &[&PreparedDocument]) -> Result<SegmentRecord> {
     let (text, (source, vectors)) = rayon::join(
         || write_text(place, id, documents),
         || rayon::join(|| write_source(place, id, documents), || write_vectors(place, id, documents)),
@@ -85,7 +96,7 @@ pub fn build(place: &SegmentPlace<'_>, id: u64, documents: &[PreparedDocument]) 
     })
 }
 
-fn write_text(place: &SegmentPlace<'_>, id: u64, documents: &[PreparedDocument]) -> Result<u64> {
+fn write_text(place: &SegmentPlace<'_>, id: u64, documents: &[&PreparedDocument]) -> Result<u64> {
     let mut builder = TextBuilder::new(&place.definition.text)?;
     for document in documents {
         for chunk in &document.chunks {
@@ -100,7 +111,7 @@ fn write_text(place: &SegmentPlace<'_>, id: u64, documents: &[PreparedDocument])
     Ok(builder.finish(place.part(id, PartKind::Text)?)?)
 }
 
-fn write_source(place: &SegmentPlace<'_>, id: u64, documents: &[PreparedDocument]) -> Result<u64> {
+fn write_source(place: &SegmentPlace<'_>, id: u64, documents: &[&PreparedDocument]) -> Result<u64> {
     let mut writer = SourceWriter::new(place.part(id, PartKind::Source)?)?;
     for document in documents {
         writer.push(&document.id, document.version, &document.head, &document.text, &document.chunks)?;
@@ -108,7 +119,7 @@ fn write_source(place: &SegmentPlace<'_>, id: u64, documents: &[PreparedDocument
     Ok(writer.finish()?)
 }
 
-fn write_vectors(place: &SegmentPlace<'_>, id: u64, documents: &[PreparedDocument]) -> Result<Option<u64>> {
+fn write_vectors(place: &SegmentPlace<'_>, id: u64, documents: &[&PreparedDocument]) -> Result<Option<u64>> {
     let Some(dimensions) = place.dimensions else { return Ok(None) };
     let part = place.part(id, PartKind::Vectors)?;
     let mut writer = VectorWriter::new(part, place.definition.vector.metric, dimensions)?;

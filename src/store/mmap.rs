@@ -17,8 +17,8 @@ impl Map {
         if len == 0 {
             return Ok(Map(None)); // mapping zero bytes is an error on some systems
         }
-        // SAFETY: gleaner never changes or truncates a file after it was renamed to its final name
-        // (it only unlinks it, which leaves maps intact), and the data directory is locked against
+        // SAFETY: gleaner never changes or truncates a part after it was finished (it only unlinks it,
+        // which leaves maps intact), and the data directory is locked against
         // other gleaner processes. What is left is another program writing to our files: the bytes
         // are only ever read as plain integers and floats whose every bit pattern is valid, so a
         // change gives wrong numbers, which the block checksums are there to find, and a truncation

@@ -119,8 +119,7 @@ impl fmt::Debug for PartWriter {
 }
 
 impl PartWriter {
-    /// Starts the file at `path` (a temporary name: the caller renames it when all of a segment's
-    /// parts are there).
+    /// Starts the file at `path`. It is part of nothing before the catalog names it.
     pub fn create(disk: &dyn Disk, path: &Path, kind: PartKind) -> Result<PartWriter> {
         let mut writer = PartWriter {
             path: path.to_owned(),

@@ -85,6 +85,12 @@ pub fn normalized(metric: Metric, raw: f32, floor: f32) -> f32 {
 /// The longest vector whose distances and products stay finite in `f32`.
 const MAX_NORM_SQUARED: f64 = (f32::MAX / 4.0) as f64;
 
+/// Whether vectors of a segment may have this value: `invalid_vector` where one is not finite or too large, or
+/// cosine has no direction.
+pub fn check(metric: Metric, vector: &[f32]) -> Result<()> {
+    unit_or_finite(metric, &mut vector.to_vec()).map(drop)
+}
+
 /// Makes `vector` a unit vector for cosine, and leaves it alone for the others; returns its squared
 /// length. `invalid_vector` where a value is not finite or too large, or cosine has no direction.
 fn unit_or_finite(metric: Metric, vector: &mut [f32]) -> Result<f32> {

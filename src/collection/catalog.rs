@@ -28,6 +28,9 @@ const CACHE_BYTES: usize = 16 << 20;
 const GROUP: usize = 256;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+/// In `meta`: the format version, and how many commits there were.
+const VERSION: &str = "format_version";
+const COMMITS: &str = "commits";
 const COLLECTIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("collections");
 const SEGMENTS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("segments");
 const DELETES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("deletes");
@@ -234,46 +237,75 @@ fn serve(mut file: CatalogFile, queue: &mpsc::Receiver<Waiting>) {
 struct CatalogFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    /// Empty only after a failed commit whose re-opening failed too.
+    /// Empty only after a failed commit, where the file could not be opened again either.
     database: Option<Database>,
+    /// How many commits callers know of. The file counts them too: after a failed one, that tells whether it
+    /// has reached the file all the same.
+    commits: u64,
 }
 
 impl CatalogFile {
     fn open(disk: Arc<dyn Disk>, path: PathBuf) -> Result<CatalogFile> {
-        let mut file = CatalogFile { disk, path, database: None };
-        file.reopen()?;
+        let mut file = CatalogFile { disk, path, database: None, commits: 0 };
+        file.commits = file.reopen()?;
         Ok(file)
     }
 
-    fn reopen(&mut self) -> Result<()> {
+    /// Opens the file anew; returns how many commits it holds.
+    fn reopen(&mut self) -> Result<u64> {
         self.database = None;
         let backend = self.disk.database(&self.path)?;
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(DatabaseStorage(backend))
             .map_err(|error| self.failed("open", error))?;
+        let commits = number(&database, COMMITS).map_err(|error| self.failed("read", error))?;
         self.database = Some(database);
-        Ok(())
+        Ok(commits.unwrap_or(0))
     }
 
-    /// A failed commit (a full disk) leaves the database refusing writes: it is opened anew for the next.
+    /// A failed commit (a full disk) leaves the database refusing writes: it is opened anew, which also shows
+    /// whether the commit has reached the file. While that cannot be known, and where a commit that was
+    /// answered with an error turns out to be there, every other is refused: what searches see would not be
+    /// what the next start finds.
     fn commit<'a>(&mut self, edits: impl Iterator<Item = &'a Edit>) -> Result<()> {
-        if self.database.is_none() {
-            self.reopen()?;
+        if self.database.is_none() && self.reopen()? != self.commits {
+            self.database = None;
+            let why = "an earlier commit failed and has reached the disk all the same: restart gleaner";
+            return Err(StoreError::io("commit to", &self.path)(std::io::Error::other(why)));
         }
-        let result = match &self.database {
-            Some(database) => apply(database, edits).map_err(|error| self.failed("commit to", error)),
-            None => Ok(()),
-        };
-        if result.is_err() {
-            self.reopen().unwrap_or_else(|error| tracing::error!(%error, "the catalog cannot be reopened"));
+        let mut edits = edits.peekable();
+        if self.commits > 0 && edits.peek().is_none() {
+            return Ok(()); // no commit is in doubt, which is all there is to know
         }
-        result
+        let Err(error) = self.apply(edits) else { return Ok(()) };
+        let known = self.commits;
+        match self.reopen() {
+            Ok(found) if found == known => return Err(error),
+            Ok(found) => {
+                // it failed in its last sync: another one makes sure that it is on the disk
+                self.commits = found;
+                if self.apply(std::iter::empty()).is_ok() {
+                    return Ok(());
+                }
+            }
+            Err(error) => tracing::error!(%error, "the catalog cannot be reopened"),
+        }
+        (self.commits, self.database) = (known, None);
+        Err(error)
+    }
+
+    fn apply<'a>(&mut self, edits: impl Iterator<Item = &'a Edit>) -> Result<()> {
+        let Some(database) = &self.database else { return Ok(()) };
+        apply(database, self.commits + 1, edits).map_err(|error| self.failed("commit to", error))?;
+        self.commits += 1;
+        Ok(())
     }
 
     fn load(&self) -> Result<State> {
         let Some(database) = &self.database else { return Ok(State::default()) };
-        let found = version(database).map_err(|error| self.failed("read", error))?;
+        let found = number(database, VERSION).map_err(|error| self.failed("read", error))?;
+        let found = found.map_or(FORMAT_VERSION, |version| version as u32);
         if found > FORMAT_VERSION {
             let path = self.path.clone();
             return Err(StoreError::NewerFormat { path, found, supported: FORMAT_VERSION });
@@ -291,16 +323,21 @@ impl CatalogFile {
     }
 }
 
-fn version(database: &Database) -> Result<u32, redb::Error> {
+/// A number of the `meta` table; `None` also in a new file.
+fn number(database: &Database, name: &str) -> Result<Option<u64>, redb::Error> {
     let transaction = database.begin_read()?;
     match transaction.open_table(META) {
-        Ok(meta) => Ok(meta.get("format_version")?.map_or(FORMAT_VERSION, |value| value.value() as u32)),
-        Err(redb::TableError::TableDoesNotExist(_)) => Ok(FORMAT_VERSION), // a new file
+        Ok(meta) => Ok(meta.get(name)?.map(|value| value.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-fn apply<'a>(database: &Database, edits: impl Iterator<Item = &'a Edit>) -> Result<(), redb::Error> {
+fn apply<'a>(
+    database: &Database,
+    commits: u64,
+    edits: impl Iterator<Item = &'a Edit>,
+) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
     {
@@ -311,9 +348,10 @@ fn apply<'a>(database: &Database, edits: impl Iterator<Item = &'a Edit>) -> Resu
         let mut batches = transaction.open_table(BATCHES)?;
         let mut tombstones = transaction.open_table(TOMBSTONES)?;
         let mut jobs = transaction.open_table(JOBS)?;
-        if meta.get("format_version")?.is_none() {
-            meta.insert("format_version", u64::from(FORMAT_VERSION))?;
+        if meta.get(VERSION)?.is_none() {
+            meta.insert(VERSION, u64::from(FORMAT_VERSION))?;
         }
+        meta.insert(COMMITS, commits)?;
         for edit in edits {
             match edit {
                 Edit::PutCollection(record) => {

@@ -91,7 +91,7 @@ pub struct BatchRecord {
 #[derive(Clone, Debug)]
 pub enum Edit {
     /// Adds or replaces a collection.
-    PutCollection(CollectionRecord),
+    PutCollection(Box<CollectionRecord>),
     /// Drops a collection with its segments, deletes, batches and tombstones.
     DropCollection(u64),
     /// Adds or replaces a segment of a collection.
@@ -465,14 +465,14 @@ mod tests {
     use crate::store::OsDisk;
 
     fn collection(id: u64, name: &str) -> Edit {
-        Edit::PutCollection(CollectionRecord {
+        Edit::PutCollection(Box::new(CollectionRecord {
             id,
             name: name.into(),
             created_at: String::new(),
             definition: Definition::default(),
             dimensions: Some(384),
             model: None,
-        })
+        }))
     }
 
     fn segment(id: u64) -> SegmentRecord {

@@ -218,7 +218,7 @@ impl Engine {
         let root = recovery::collections_dir(&self.shared.dir);
         self.shared.disk.create_dir(&self.shared.collection_dir(record.id))?;
         self.shared.disk.sync_dir(&root)?;
-        self.shared.catalog.commit(vec![Edit::PutCollection(record.clone())]).await?;
+        self.shared.catalog.commit(vec![Edit::PutCollection(Box::new(record.clone()))]).await?;
         if let Some(embedder) = embedder.clone() {
             warm(embedder);
         }

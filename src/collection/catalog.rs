@@ -28,6 +28,9 @@ const CACHE_BYTES: usize = 16 << 20;
 const GROUP: usize = 256;
 
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+/// In `meta`: the format version, and how many commits there were.
+const VERSION: &str = "format_version";
+const COMMITS: &str = "commits";
 const COLLECTIONS: TableDefinition<u64, &[u8]> = TableDefinition::new("collections");
 const SEGMENTS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("segments");
 const DELETES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("deletes");
@@ -89,7 +92,7 @@ pub struct BatchRecord {
 #[derive(Clone, Debug)]
 pub enum Edit {
     /// Adds or replaces a collection.
-    PutCollection(CollectionRecord),
+    PutCollection(Box<CollectionRecord>),
     /// Drops a collection with its segments, deletes, batches and tombstones.
     DropCollection(u64),
     /// Adds or replaces a segment of a collection.
@@ -260,78 +263,75 @@ fn serve(mut file: CatalogFile, queue: &mpsc::Receiver<Waiting>) {
 struct CatalogFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    /// Empty only after a failed commit whose re-opening failed too.
+    /// Empty only after a failed commit, where the file could not be opened again either.
     database: Option<Database>,
-    /// How many transactions it has seen.
+    /// How many commits callers know of. The file counts them too: after a failed one, that tells whether it
+    /// has reached the file all the same.
     commits: u64,
-    /// A commit failed and the file could not be reopened to see whether it had reached the disk.
-    uncertain: bool,
-    /// Such a commit had reached the disk: what is in memory no longer agrees with the file.
-    diverged: bool,
 }
 
 impl CatalogFile {
     fn open(disk: Arc<dyn Disk>, path: PathBuf) -> Result<CatalogFile> {
-        let mut file =
-            CatalogFile { disk, path, database: None, commits: 0, uncertain: false, diverged: false };
-        file.reopen()?;
-        file.commits = file.commits_on_disk()?;
+        let mut file = CatalogFile { disk, path, database: None, commits: 0 };
+        file.commits = file.reopen()?;
         Ok(file)
     }
 
-    fn reopen(&mut self) -> Result<()> {
+    /// Opens the file anew; returns how many commits it holds.
+    fn reopen(&mut self) -> Result<u64> {
         self.database = None;
         let backend = self.disk.database(&self.path)?;
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(DatabaseStorage(backend))
             .map_err(|error| self.failed("open", error))?;
+        let commits = number(&database, COMMITS).map_err(|error| self.failed("read", error))?;
         self.database = Some(database);
-        Ok(())
+        Ok(commits.unwrap_or(0))
     }
 
-    /// A failed commit (a full disk) leaves the database refusing writes: it is opened anew, and its counter
-    /// of transactions says whether the commit had reached the disk after all.
+    /// A failed commit (a full disk) leaves the database refusing writes: it is opened anew, which also shows
+    /// whether the commit has reached the file. While that cannot be known, and where a commit that was
+    /// answered with an error turns out to be there, every other is refused: what searches see would not be
+    /// what the next start finds.
     fn commit<'a>(&mut self, edits: impl Iterator<Item = &'a Edit>) -> Result<()> {
-        if self.database.is_none() {
-            self.reopen()?;
+        if self.database.is_none() && self.reopen()? != self.commits {
+            self.database = None;
+            let why = "an earlier commit failed and has reached the disk all the same: restart gleaner";
+            return Err(StoreError::io("commit to", &self.path)(std::io::Error::other(why)));
         }
-        if std::mem::take(&mut self.uncertain) {
-            self.diverged = self.commits_on_disk()? != self.commits;
+        let mut edits = edits.peekable();
+        if self.commits > 0 && edits.peek().is_none() {
+            return Ok(()); // no commit is in doubt, which is all there is to know
         }
-        if self.diverged {
-            let what = "a commit that was reported as failed had reached the disk: restart gleaner";
-            return Err(StoreError::io("commit to", &self.path)(std::io::Error::other(what)));
-        }
-        let Some(database) = &self.database else { return Ok(()) };
-        let Err(error) = apply(database, edits, self.commits + 1) else {
-            self.commits += 1;
-            return Ok(());
-        };
-        let error = self.failed("commit to", error);
-        match self.reopen().and_then(|()| self.commits_on_disk()) {
-            Ok(commits) if commits > self.commits => {
-                self.commits = commits;
-                Ok(())
+        let Err(error) = self.apply(edits) else { return Ok(()) };
+        let known = self.commits;
+        match self.reopen() {
+            Ok(found) if found == known => return Err(error),
+            Ok(found) => {
+                // it failed in its last sync: another one makes sure that it is on the disk
+                self.commits = found;
+                if self.apply(std::iter::empty()).is_ok() {
+                    return Ok(());
+                }
             }
-            Ok(_) => Err(error),
-            Err(reopening) => {
-                tracing::error!(error = %reopening, "the catalog cannot be reopened after a failed commit");
-                self.uncertain = true;
-                Err(error)
-            }
+            Err(error) => tracing::error!(%error, "the catalog cannot be reopened"),
         }
+        (self.commits, self.database) = (known, None);
+        Err(error)
     }
 
-    fn commits_on_disk(&self) -> Result<u64> {
-        let Some(database) = &self.database else { return Ok(self.commits) };
-        meta(database, "commits").map(Option::unwrap_or_default).map_err(|error| self.failed("read", error))
+    fn apply<'a>(&mut self, edits: impl Iterator<Item = &'a Edit>) -> Result<()> {
+        let Some(database) = &self.database else { return Ok(()) };
+        apply(database, self.commits + 1, edits).map_err(|error| self.failed("commit to", error))?;
+        self.commits += 1;
+        Ok(())
     }
 
     fn load(&self) -> Result<State> {
         let Some(database) = &self.database else { return Ok(State::default()) };
-        let found = meta(database, "format_version").map_err(|error| self.failed("read", error))?;
-        let found = found.map_or(FORMAT_VERSION, |found| u32::try_from(found).unwrap_or(u32::MAX));
+        let found = number(database, VERSION).map_err(|error| self.failed("read", error))?;
+        let found = found.map_or(FORMAT_VERSION, |version| u32::try_from(version).unwrap_or(u32::MAX));
         if found > FORMAT_VERSION {
             let path = self.path.clone();
             return Err(StoreError::NewerFormat { path, found, supported: FORMAT_VERSION });
@@ -349,8 +349,8 @@ impl CatalogFile {
     }
 }
 
-/// A number of the catalog as a whole; `None` in a new file.
-fn meta(database: &Database, name: &str) -> Result<Option<u64>, redb::Error> {
+/// A number of the `meta` table; `None` also in a new file.
+fn number(database: &Database, name: &str) -> Result<Option<u64>, redb::Error> {
     let transaction = database.begin_read()?;
     match transaction.open_table(META) {
         Ok(meta) => Ok(meta.get(name)?.map(|value| value.value())),
@@ -359,12 +359,12 @@ fn meta(database: &Database, name: &str) -> Result<Option<u64>, redb::Error> {
     }
 }
 
-/// Applies the edits as transaction number `commit`. What is said of a collection that was dropped meanwhile
-/// is left out.
+/// Applies the edits as commit number `commits`. What is said of a collection that was dropped meanwhile is
+/// left out.
 fn apply<'a>(
     database: &Database,
+    commits: u64,
     edits: impl Iterator<Item = &'a Edit>,
-    commit: u64,
 ) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
@@ -377,10 +377,10 @@ fn apply<'a>(
         let mut tombstones = transaction.open_table(TOMBSTONES)?;
         let mut versions = transaction.open_table(VERSIONS)?;
         let mut jobs = transaction.open_table(JOBS)?;
-        meta.insert("commits", commit)?;
-        if meta.get("format_version")?.is_none() {
-            meta.insert("format_version", u64::from(FORMAT_VERSION))?;
+        if meta.get(VERSION)?.is_none() {
+            meta.insert(VERSION, u64::from(FORMAT_VERSION))?;
         }
+        meta.insert(COMMITS, commits)?;
         for edit in edits {
             if let Some(collection) = edit.collection()
                 && collections.get(collection)?.is_none()
@@ -509,14 +509,14 @@ mod tests {
     use crate::store::OsDisk;
 
     fn collection(id: u64, name: &str) -> Edit {
-        Edit::PutCollection(CollectionRecord {
+        Edit::PutCollection(Box::new(CollectionRecord {
             id,
             name: name.into(),
             created_at: String::new(),
             definition: Definition::default(),
             dimensions: Some(384),
             model: None,
-        })
+        }))
     }
 
     fn segment(id: u64) -> SegmentRecord {

@@ -434,11 +434,15 @@ impl Change {
                 after.push(live);
             }
         }
-        if edits.is_empty() && unused.is_none() {
+        let nothing = edits.is_empty() && unused.is_none();
+        if !nothing {
+            edits.push(Edit::PutVersion(id, collection.order().last_version()));
+        }
+        // also without an edit: it fails while an earlier commit is in doubt
+        collection.shared.catalog.commit(edits).await?;
+        if nothing {
             return Ok(());
         }
-        edits.push(Edit::PutVersion(id, collection.order().last_version()));
-        collection.shared.catalog.commit(edits).await?;
         collection.replace_snapshot(Snapshot::new(after));
         dropped.iter().for_each(|record| remove_parts(collection, record));
         if let Some(segment) = unused {

@@ -108,7 +108,7 @@ fn write_text(place: &SegmentPlace<'_>, id: u64, documents: &[&PreparedDocument]
             })?;
         }
     }
-    Ok(builder.finish(place.part(id, PartKind::Text)?)?)
+    builder.finish(place.part(id, PartKind::Text)?)
 }
 
 fn write_source(place: &SegmentPlace<'_>, id: u64, documents: &[&PreparedDocument]) -> Result<u64> {

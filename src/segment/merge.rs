@@ -46,7 +46,7 @@ fn write_text(place: &SegmentPlace<'_>, id: u64, inputs: &[(&Segment, &RowSet)])
     for (segment, alive) in inputs {
         parts.push((segment.text()?, *alive));
     }
-    Ok(text::merge(&parts, place.part(id, PartKind::Text)?)?)
+    text::merge(&parts, place.part(id, PartKind::Text)?)
 }
 
 fn write_source(place: &SegmentPlace<'_>, id: u64, inputs: &[(&Segment, &RowSet)]) -> Result<(u64, u32)> {

@@ -161,7 +161,7 @@ mod tests {
             let mut got = of(&a); got.and(&of(&b)); check(got, &a & &b);
             let mut got = of(&a); got.or(&of(&b)); check(got, &a | &b);
             let mut got = of(&a); got.and_not(&of(&b)); check(got, &a - &b);
-            let mut got = of(&a); got.invert(); check(got, &(0..rows).collect::<BTreeSet<u32>>() - &a);
+            let mut got = of(&a); got.invert(); check(got, &(0..rows).collect::<BTreeSet<_>>() - &a);
             check(RowSet::full(rows), (0..rows).collect());
         }
     }

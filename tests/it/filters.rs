@@ -18,7 +18,9 @@ use crate::support::random::Random;
 mod oracle;
 
 /// Each batch is more than four times those before, so none is merged; with the last one, all are.
-const BATCHES: [usize; 5] = [6, 26, 130, 650, 6];
+const BATCHES: [usize; 5] = [6, 26, 130, 700, 10];
+/// These are deleted again.
+const DELETED: std::ops::Range<usize> = 200..220;
 const DIMENSIONS: usize = 8;
 
 const STRINGS: [&str; 9] = [
@@ -137,8 +139,13 @@ async fn before_and_after_compaction(
     let (mut random, mut documents, mut next) = (Random::new(5), Documents::new(), 0);
     for (index, count) in BATCHES.into_iter().enumerate() {
         if index + 1 == BATCHES.len() {
+            for id in DELETED.map(|n| format!("d{n}")) {
+                engine.delete_document("c", &id).await.unwrap();
+                documents.remove(&id);
+            }
             engine.settle("c", true).await.unwrap();
             assert_eq!(engine.stats("c").unwrap().segments.len(), BATCHES.len() - 1);
+            assert!(engine.stats("c").unwrap().deleted_chunks > 0);
             check(&documents).await;
         }
         let batch: Vec<_> = (next..next + count)

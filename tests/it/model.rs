@@ -7,6 +7,7 @@ use std::sync::Arc;
 use gleaner::Code;
 use gleaner::document::{Document, ItemStatus};
 use gleaner::engine::Engine;
+use gleaner::search::request::SearchRequest;
 use serde_json::json;
 
 use crate::support::fixture::{
@@ -133,7 +134,10 @@ impl Model {
             let filter = json!({"type": "eq", "key": "group", "value": group});
             let list = listed(engine, "c", 7, Some(&filter)).await.unwrap();
             let own = self.documents.iter().filter(|(_, kept)| kept.group == group).map(|(id, _)| id);
-            assert_eq!(list.iter().map(|document| &document.id).collect::<Vec<_>>(), own.collect::<Vec<_>>());
+            let own: Vec<_> = own.collect();
+            assert_eq!(list.iter().map(|document| &document.id).collect::<Vec<_>>(), own);
+            let request = SearchRequest { filter: Some(filter), ..query("common") };
+            assert_eq!(found(engine, "c", request).await.unwrap().iter().collect::<Vec<_>>(), own);
         }
     }
 

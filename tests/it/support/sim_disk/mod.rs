@@ -59,6 +59,16 @@ impl SimDisk {
         self.state().off_at = Some((step, count));
     }
 
+    /// The sync after `count` syncs fails, and what it was to make durable is not; all others work.
+    pub fn fail_once_after(&self, count: u64) {
+        self.state().fails_at = Some(count);
+    }
+
+    /// Whether that sync has failed.
+    pub fn has_failed(&self) -> bool {
+        self.state().failed
+    }
+
     /// Whether the power is gone.
     pub fn is_off(&self) -> bool {
         self.state().alive().is_err()

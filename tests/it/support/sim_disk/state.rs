@@ -22,6 +22,8 @@ pub struct State {
     changes: u64,
     syncs: u64,
     pub off_at: Option<(Step, u64)>,
+    pub fails_at: Option<u64>,
+    pub failed: bool,
     off: bool,
 }
 
@@ -106,6 +108,8 @@ impl State {
             changes: 0,
             syncs: 0,
             off_at: None,
+            fails_at: None,
+            failed: false,
             off: false,
         };
         state.load(ROOT, root);
@@ -146,6 +150,11 @@ impl State {
         self.alive()?;
         self.changes += 1;
         self.syncs += u64::from(step == Step::Sync);
+        if step == Step::Sync && self.fails_at.is_some_and(|count| self.syncs > count) {
+            self.fails_at = None;
+            self.failed = true;
+            return Err(io::Error::other("the disk refuses, this once"));
+        }
         Ok(())
     }
 

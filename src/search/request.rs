@@ -20,7 +20,8 @@ use crate::collection::definition::FusionDefinition;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SearchRequest {
-    /// The question or keywords. Words in double quotes must occur as that phrase.
+    /// The question or keywords. Words in double quotes must occur as that phrase (in
+    /// more than 24 words: where at least a quarter of them are quoted).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
     /// The query as a vector: used by the dense leg in place of an embedding of `query`.

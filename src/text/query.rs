@@ -9,6 +9,11 @@ use crate::collection::definition::Analyzer;
 /// How much an identifier whole counts beside its parts, which say most of it already.
 const WHOLE_WEIGHT: f32 = 0.5;
 
+/// Questions of at most this many words mean their quotes.
+pub const QUOTING_WORDS: usize = 24;
+/// Longer ones mean them where one word in this many is quoted.
+const QUOTED_SHARE: usize = 4;
+
 /// An analyzed question. Any row with one of the words matches, unless it lacks a phrase.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextQuery {
@@ -29,11 +34,14 @@ pub(super) struct QueryTerm {
 
 impl TextQuery {
     /// Analyzes `text` as rows are analyzed. Stop words count only where there is nothing else; words
-    /// in double quotes must occur as a phrase, and a quote without its pair is ignored.
+    /// in double quotes must occur as a phrase, and a quote without its pair is ignored. In a text of more
+    /// than [`QUOTING_WORDS`] words of which few are quoted, quotes are punctuation: a passage used as a
+    /// question often quotes a word in passing.
     pub fn parse(analyzer: Analyzer, text: &str) -> TextQuery {
         let mut analyzer = TextAnalyzer::for_queries(analyzer);
         let mut tokens = Tokens::default();
         analyzer.analyze(text, &mut tokens);
+        let words = tokens.iter().filter(|&(kind, _)| kind != TokenKind::Whole).count();
         let only_stops = tokens.iter().all(|(kind, _)| kind == TokenKind::Stop);
         let mut terms: Vec<QueryTerm> = Vec::new();
         let mut seen = std::collections::HashMap::new();
@@ -61,6 +69,10 @@ impl TextQuery {
             if !words.is_empty() && !phrases.contains(&words) {
                 phrases.push(words);
             }
+        }
+        let quoted_words: usize = phrases.iter().map(Vec::len).sum();
+        if words > QUOTING_WORDS && quoted_words * QUOTED_SHARE < words {
+            phrases.clear();
         }
         TextQuery { terms, phrases }
     }

@@ -45,9 +45,12 @@ impl Progress {
             *last = Instant::now();
             let total = self.bar.length().unwrap_or(bytes);
             let rate = bytes as f64 / self.started.elapsed().as_secs_f64();
-            let left = total.saturating_sub(bytes) as f64 / rate.max(1.0);
+            let left = match bytes {
+                0 => "time left unknown".into(),
+                _ => format!("{:.0} s left", total.saturating_sub(bytes) as f64 / rate),
+            };
             let (bytes, total, rate) = (HumanBytes(bytes), HumanBytes(total), HumanBytes(rate as u64));
-            eprintln!("{bytes} of {total}, {documents} documents, {rate}/s, {left:.0} s left");
+            eprintln!("{bytes} of {total}, {documents} documents, {rate}/s, {left}");
         }
     }
 

@@ -236,12 +236,17 @@ impl Engine {
     pub async fn delete_collection(&self, name: &str) -> Result<()> {
         let _changing = self.changing.lock().await;
         let collection = self.open_collection(name)?;
-        let mut edits = self.shared.jobs.forget_collection(name);
+        let forget_jobs = || self.shared.jobs.forget(|job| job.collection == name);
+        let mut edits = forget_jobs();
         edits.push(Edit::DropCollection(collection.record.id));
         self.shared.catalog.commit(edits).await?;
         self.collections.write().remove(name);
         collection.close();
-        self.shared.disk.remove_dir(&collection.dir)?;
+        // and of writes that were accepted just before
+        self.shared.catalog.commit(forget_jobs()).await?;
+        if let Err(error) = self.shared.disk.remove_dir(&collection.dir) {
+            tracing::warn!(%error, "the files of a deleted collection are left for the next start to remove");
+        }
         Ok(())
     }
 

@@ -108,10 +108,24 @@ pub enum Edit {
     PutTombstone(u64, String, u64),
     /// Forgets a tombstone.
     DropTombstone(u64, String),
-    /// Adds or replaces a job.
-    PutJob(Box<Job>),
+    /// Adds or replaces a job of a collection.
+    PutJob(u64, Box<Job>),
     /// Forgets a job.
     DropJob(String),
+}
+
+impl Edit {
+    /// The collection it adds something to.
+    fn adds_to(&self) -> Option<u64> {
+        match self {
+            Edit::PutSegment(id, _)
+            | Edit::PutDeletes(id, ..)
+            | Edit::PutBatch(id, _)
+            | Edit::PutTombstone(id, ..)
+            | Edit::PutJob(id, _) => Some(*id),
+            _ => None,
+        }
+    }
 }
 
 /// Everything the catalog holds of one collection.
@@ -353,6 +367,12 @@ fn apply<'a>(
         }
         meta.insert(COMMITS, commits)?;
         for edit in edits {
+            // what was under way while its collection was dropped must not outlive it
+            if let Some(id) = edit.adds_to()
+                && collections.get(id)?.is_none()
+            {
+                continue;
+            }
             match edit {
                 Edit::PutCollection(record) => {
                     collections.insert(record.id, json(record).as_slice())?;
@@ -389,7 +409,7 @@ fn apply<'a>(
                 Edit::DropTombstone(collection, id) => {
                     tombstones.remove((*collection, id.as_str()))?;
                 }
-                Edit::PutJob(job) => {
+                Edit::PutJob(_, job) => {
                     jobs.insert(job.id.as_str(), json(job).as_slice())?;
                 }
                 Edit::DropJob(id) => {

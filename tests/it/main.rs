@@ -1,6 +1,7 @@
 //! Tests of the whole library from outside.
 
 mod atomic_replace;
+mod collections;
 mod damage;
 mod degrade;
 mod engine;

@@ -243,14 +243,17 @@ impl Engine {
     pub async fn delete_collection(&self, name: &str) -> Result<()> {
         let _changing = self.changing.lock().await;
         let collection = self.open_collection(name)?;
-        let drop_it = vec![Edit::DropCollection(collection.record.id)];
-        self.shared.catalog.commit(drop_it).await?;
+        let forget_jobs = || self.shared.jobs.forget(|job| job.collection == name);
+        let mut edits = forget_jobs();
+        edits.push(Edit::DropCollection(collection.record.id));
+        self.shared.catalog.commit(edits).await?;
         self.collections.write().remove(name);
         collection.close();
         collection.finished().await;
-        self.shared.catalog.commit(self.shared.jobs.forget_collection(name)).await?;
+        // and of writes that were accepted just before
+        self.shared.catalog.commit(forget_jobs()).await?;
         if let Err(error) = self.shared.disk.remove_dir(&collection.dir) {
-            tracing::warn!(%error, "a deleted collection's folder could not be removed; the next start tries again");
+            tracing::warn!(%error, "the files of a deleted collection are left for the next start to remove");
         }
         Ok(())
     }

@@ -111,10 +111,25 @@ pub enum Edit {
     PutVersion(u64, u64),
     /// Forgets a tombstone.
     DropTombstone(u64, String),
-    /// Adds or replaces a job.
-    PutJob(Box<Job>),
+    /// Adds or replaces a job of a collection.
+    PutJob(u64, Box<Job>),
     /// Forgets a job.
     DropJob(String),
+}
+
+impl Edit {
+    /// The collection it adds something to.
+    fn adds_to(&self) -> Option<u64> {
+        match self {
+            Edit::PutSegment(id, _)
+            | Edit::PutDeletes(id, ..)
+            | Edit::PutBatch(id, _)
+            | Edit::PutVersion(id, _)
+            | Edit::PutTombstone(id, ..)
+            | Edit::PutJob(id, _) => Some(*id),
+            _ => None,
+        }
+    }
 }
 
 /// Everything the catalog holds of one collection.
@@ -155,26 +170,6 @@ pub struct State {
     pub collections: BTreeMap<u64, CollectionState>,
     /// By id, so by time.
     pub jobs: BTreeMap<String, Job>,
-}
-
-impl Edit {
-    /// The existing collection it changes.
-    fn collection(&self) -> Option<u64> {
-        match self {
-            Edit::PutSegment(id, _)
-            | Edit::PutDeletes(id, _, _)
-            | Edit::PutBatch(id, _)
-            | Edit::PutVersion(id, _)
-            | Edit::PutTombstone(id, _, _) => Some(*id),
-            Edit::PutCollection(_)
-            | Edit::DropCollection(_)
-            | Edit::DropSegment(..)
-            | Edit::DropBatch(..)
-            | Edit::DropTombstone(..)
-            | Edit::PutJob(_)
-            | Edit::DropJob(_) => None,
-        }
-    }
 }
 
 struct Waiting {
@@ -382,8 +377,9 @@ fn apply<'a>(
         }
         meta.insert(COMMITS, commits)?;
         for edit in edits {
-            if let Some(collection) = edit.collection()
-                && collections.get(collection)?.is_none()
+            // what was under way while its collection was dropped must not outlive it
+            if let Some(id) = edit.adds_to()
+                && collections.get(id)?.is_none()
             {
                 continue;
             }
@@ -427,7 +423,7 @@ fn apply<'a>(
                 Edit::DropTombstone(collection, id) => {
                     tombstones.remove((*collection, id.as_str()))?;
                 }
-                Edit::PutJob(job) => {
+                Edit::PutJob(_, job) => {
                     jobs.insert(job.id.as_str(), json(job).as_slice())?;
                 }
                 Edit::DropJob(id) => {

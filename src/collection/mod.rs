@@ -214,6 +214,11 @@ impl Collection {
         self.closed.load(Ordering::Acquire) || self.shared.is_stopping()
     }
 
+    /// Whether it was deleted (and not only closed by a shutdown, which keeps its batches).
+    pub fn is_dropped(&self) -> bool {
+        self.closed.load(Ordering::Acquire) && !self.shared.is_stopping()
+    }
+
     /// Stops its worker; what is under way in its publisher is finished.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);

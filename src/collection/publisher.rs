@@ -185,7 +185,8 @@ pub fn newest_of_each<'a>(
 /// Publishes a segment; returns the versions of its documents that are searchable, ascending.
 async fn add_segment(collection: &Arc<Collection>, built: BuiltSegment) -> Result<Vec<u64>> {
     let snapshot = collection.snapshot();
-    let mut edits: Vec<Edit> = built.jobs.iter().map(|job| Edit::PutJob(Box::new(job.clone()))).collect();
+    let put_job = |job: &Job| Edit::PutJob(collection.record.id, Box::new(job.clone()));
+    let mut edits: Vec<Edit> = built.jobs.iter().map(put_job).collect();
     edits.extend(built.batches.iter().map(|&first| Edit::DropBatch(collection.record.id, first)));
     let spent = collection.order().spent_tombstones(&built.batches);
     edits.extend(spent.iter().map(|id| Edit::DropTombstone(collection.record.id, id.clone())));

@@ -130,22 +130,21 @@ impl Jobs {
     pub fn replace(&self, job: Job) {
         let mut state = self.state.lock();
         state.cancelled.remove(&job.id);
-        state.jobs.insert(job.id.clone(), job);
+        // one that is gone went with its collection
+        if let Some(known) = state.jobs.get_mut(&job.id) {
+            *known = job;
+        }
         drop(state);
         self.changed.send_replace(());
     }
 
-    /// Forgets a deleted collection's jobs; returns the edits.
-    pub fn forget_collection(&self, collection: &str) -> Vec<Edit> {
+    /// Forgets jobs (of a deleted collection); returns the edits.
+    pub fn forget(&self, gone: impl Fn(&Job) -> bool) -> Vec<Edit> {
         let mut state = self.state.lock();
-        let ids: Vec<_> = state
-            .jobs
-            .values()
-            .filter(|job| job.collection == collection)
-            .map(|job| job.id.clone())
-            .collect();
+        let ids: Vec<_> = state.jobs.values().filter(|job| gone(job)).map(|job| job.id.clone()).collect();
         for id in &ids {
             state.jobs.remove(id);
+            state.cancelled.remove(id);
         }
         drop(state);
         self.changed.send_replace(()); // whoever waits for one of them hears that it is gone

@@ -198,8 +198,8 @@ async fn park(
     .map_err(|_| Error::internal("writing a batch broke off"))??;
     let batch = BatchRecord { first_version, documents: count, bytes, job: job.id.clone() };
     let id = job.id.clone();
-    let edits =
-        vec![Edit::PutBatch(collection.record.id, batch.clone()), Edit::PutJob(Box::new(job.clone()))];
+    let owner = collection.record.id;
+    let edits = vec![Edit::PutBatch(owner, batch.clone()), Edit::PutJob(owner, Box::new(job.clone()))];
     collection.shared.catalog.commit(edits).await?;
     in_flight.hand_over();
     let forgotten = collection.shared.jobs.insert(job);
@@ -208,6 +208,11 @@ async fn park(
         && let Err(error) = collection.shared.catalog.commit(forgotten).await
     {
         tracing::warn!(%error, "old jobs could not be forgotten");
+    }
+    if collection.is_dropped() {
+        let forgotten = collection.shared.jobs.forget(|job| job.id == id);
+        collection.shared.catalog.commit(forgotten).await?;
+        return Err(Error::new(Code::Unavailable, "the collection was deleted meanwhile"));
     }
     Ok(id)
 }

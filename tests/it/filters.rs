@@ -171,7 +171,7 @@ async fn lexical_searches_and_lists_agree_with_the_oracle() {
     };
     let check = async |documents: &Documents| {
         assert!(engine.stats("c").unwrap().chunks >= 2 * documents.len() as u64);
-        for (at, filter) in filters(1, 60).into_iter().enumerate() {
+        for (at, filter) in filters(1, 40).into_iter().enumerate() {
             let expected = passing(documents, &filter);
             let group_by = (at % 3 > 0).then_some(GroupBy::Document);
             let request = SearchRequest { filter: Some(filter.clone()), group_by, ..query("common") };
@@ -197,7 +197,7 @@ async fn dense_searches_agree_with_the_oracle() {
     };
     let check = async |documents: &Documents| {
         assert!(engine.stats("c").unwrap().segments.iter().all(|segment| segment.graph));
-        for (at, filter) in filters(2, 50).into_iter().enumerate() {
+        for (at, filter) in filters(2, 35).into_iter().enumerate() {
             let expected = passing(documents, &filter);
             let vector = Some(Random::new(at as u64).vector(DIMENSIONS));
             let request = SearchRequest { filter: Some(filter.clone()), vector, ..query("common") };

@@ -2,6 +2,7 @@
 
 mod atomic_replace;
 mod cli;
+mod collections;
 mod damage;
 mod degrade;
 mod engine;

@@ -136,7 +136,7 @@ impl Caller<'_> {
             self.told.ask(collection, &id, None);
             let call = self.engine.delete_document(collection, &id);
             match unless_off(self.disk, call).await {
-                Some(Ok(_)) => self.told.acknowledge(collection, &[id.clone()]),
+                Some(Ok(_)) => self.told.acknowledge(collection, std::slice::from_ref(&id)),
                 Some(Err(error)) => {
                     assert!(self.disk.is_off() || self.disk.has_failed(), "{error}");
                 }
@@ -286,7 +286,7 @@ fn spread(all: u64, most: u64) -> Vec<u64> {
 
 /// How many moments are tried; set `GLEANER_POWER_LOSSES` for more.
 fn moments() -> u64 {
-    std::env::var("GLEANER_POWER_LOSSES").ok().and_then(|text| text.parse().ok()).unwrap_or(40)
+    std::env::var("GLEANER_POWER_LOSSES").ok().and_then(|text| text.parse().ok()).unwrap_or(32)
 }
 
 #[test]

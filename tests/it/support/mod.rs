@@ -1,3 +1,5 @@
 //! What several tests share.
 
+pub mod random;
+pub mod server;
 pub mod sim_disk;

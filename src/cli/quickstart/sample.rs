@@ -9,6 +9,7 @@ const FILES: &[(&str, &str)] = &[
     ("ARCHITECTURE.md", include_str!("../../../ARCHITECTURE.md")),
     ("docs/concepts.md", include_str!("../../../docs/concepts.md")),
     ("docs/configuration.md", include_str!("../../../docs/configuration.md")),
+    ("docs/filters.md", include_str!("../../../docs/filters.md")),
     ("docs/ingesting.md", include_str!("../../../docs/ingesting.md")),
     ("docs/operations.md", include_str!("../../../docs/operations.md")),
     ("docs/promise.md", include_str!("../../../docs/promise.md")),

@@ -11,7 +11,7 @@ use crate::collection::inbox::AcceptedDocument;
 use crate::document::ItemResult;
 use crate::embed::{EmbedError, Kind};
 use crate::error::{Error, Result};
-use crate::ingest::receive::failure;
+use crate::ingest::receive::{failure, of_document};
 use crate::segment::build::PreparedDocument;
 use crate::segment::source::Head;
 use crate::text::metadata;
@@ -72,7 +72,8 @@ fn chunk_all(collection: &Collection, documents: Vec<AcceptedDocument>) -> Resul
     let tokenizer = collection.tokenizer()?;
     let prepare = |accepted: AcceptedDocument| {
         let (version, index, id) = (accepted.version, accepted.index, accepted.id.clone());
-        (version, index, id, chunk_one(collection, &*tokenizer, accepted))
+        let chunked = chunk_one(collection, &*tokenizer, accepted);
+        (version, index, id, chunked.map_err(|error| of_document(index, error)))
     };
     Ok(documents.into_par_iter().map(prepare).collect())
 }

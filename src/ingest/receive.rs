@@ -25,7 +25,8 @@ pub async fn write(collection: Arc<Collection>, items: Vec<BatchItem>, wait: boo
     let mut results: Vec<ItemResult> = Vec::with_capacity(items.len());
     let mut documents = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
-        let checked = item.and_then(|document| check(&collection, document));
+        let in_request = |error| of_document(index, error);
+        let checked = item.and_then(|document| check(&collection, document).map_err(in_request));
         match checked {
             Ok((id, document)) => {
                 results.push(ItemResult {
@@ -64,6 +65,12 @@ fn response(job_id: Option<String>, results: Vec<ItemResult>) -> WriteResponse {
 /// An item that failed.
 pub fn failure(index: usize, id: Option<String>, error: &Error) -> ItemResult {
     ItemResult { index, id, status: ItemStatus::Failed, error: Some(error.into()) }
+}
+
+/// Names the field an error is about as the request has it.
+pub fn of_document(index: usize, error: Error) -> Error {
+    let param = error.param.map(|field| format!("documents[{index}].{field}"));
+    Error { param, ..error }
 }
 
 /// Checks a document against its collection; makes an id where it has none. The error's field is relative to

@@ -14,7 +14,7 @@ use crate::text::filter::Filter;
 /// Hits of a page where the request does not say.
 const DEFAULT_LIMIT: u32 = 10;
 /// Candidates of a leg where the request does not say.
-const DEFAULT_WINDOW: u32 = 200;
+const DEFAULT_WINDOW: usize = 200;
 /// Longest query in bytes.
 const MAX_QUERY_BYTES: usize = 64 * 1024;
 /// Weight of client vectors, whose model gleaner does not know.
@@ -95,7 +95,10 @@ impl Plan {
         };
         let fingerprint = fingerprint(&request, collection.record.id);
         let limit = range(request.limit.unwrap_or(DEFAULT_LIMIT), 1, 1000, "limit")?;
-        let window = range(request.window.unwrap_or(DEFAULT_WINDOW), 1, 10_000, "window")?.max(limit);
+        let window = match request.window {
+            Some(window) => range(window, 1, 10_000, "window")?,
+            None => limit.max(DEFAULT_WINDOW),
+        };
         let ef = range(request.ef.unwrap_or(definition.vector.ef_search), 1, 10_000, "ef")?;
         let expand = request.expand.unwrap_or_default();
         range(expand.before, 0, 20, "expand.before")?;

@@ -1,7 +1,7 @@
 //! The binary as a user runs it.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,12 +11,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use crate::support::server;
+
 fn gleaner(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gleaner"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GLEANER_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments).envs(environment.iter().copied()).output().unwrap()
+    server::gleaner().args(arguments).envs(environment.iter().copied()).output().unwrap()
 }
 
 fn stderr(output: &Output) -> String {

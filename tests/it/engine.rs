@@ -40,7 +40,7 @@ async fn documents_are_found_replaced_deleted_and_survive_a_restart() {
     let items = vec![document("a", "apples and pears"), document("b", "bread and butter"), document("", "x")];
     let response = engine.write("c", items, true).await.unwrap();
     assert_eq!((response.accepted, response.failed), (2, 1));
-    assert_eq!(response.results[2].error.as_ref().unwrap().param.as_deref(), Some("id"));
+    assert_eq!(response.results[2].error.as_ref().unwrap().param.as_deref(), Some("documents[2].id"));
     assert_eq!(ids(&engine, "pears").await, ["a"]);
 
     let items = vec![document("a", "apricots"), document("a", "avocados"), document("c", "pears")];

@@ -1,8 +1,10 @@
 //! Tests of the whole library from outside.
 
 mod atomic_replace;
+mod bad_input;
 mod cli;
 mod collections;
+mod crash;
 mod damage;
 mod degrade;
 mod engine;
@@ -10,6 +12,8 @@ mod filters;
 mod jobs;
 mod model;
 mod power_loss;
+mod quickstart;
+mod rest;
 mod scores;
 mod sim_disk;
 mod support;

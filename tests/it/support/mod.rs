@@ -3,4 +3,5 @@
 pub mod fixture;
 pub mod provider;
 pub mod random;
+pub mod server;
 pub mod sim_disk;

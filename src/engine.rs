@@ -249,7 +249,6 @@ impl Engine {
         self.shared.catalog.commit(edits).await?;
         self.collections.write().remove(name);
         collection.close();
-        collection.finished().await;
         // and of writes that were accepted just before
         self.shared.catalog.commit(forget_jobs()).await?;
         if let Err(error) = self.shared.disk.remove_dir(&collection.dir) {

@@ -1,5 +1,5 @@
 //! Background work on segments: merging small or half-deleted ones, and building graphs. One task for the
-//! whole engine, one job at a time, on the build pool.
+//! whole engine, one job at a time, on the background pool.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -144,7 +144,7 @@ async fn merge_segments(collection: &Arc<Collection>, ids: Vec<u64>) -> Result<(
         let inputs = inputs.into_iter().map(|(segment, alive)| (segment.record.id, alive)).collect();
         Ok::<_, crate::Error>(MergedSegment { record, inputs })
     };
-    let merged = collection.shared.pools.build.run(job).await??;
+    let merged = collection.shared.pools.background.run(job).await??;
     collection.publish(|done| Operation::Merged(Box::new(merged), done)).await
 }
 
@@ -167,7 +167,7 @@ async fn build_graph(collection: &Arc<Collection>, id: u64) -> Result<()> {
         };
         write().inspect_err(|_| place.discard_part(id, PartKind::Graph))
     };
-    match collection.shared.pools.build.run(job).await?? {
+    match collection.shared.pools.background.run(job).await?? {
         Some(bytes) => collection.publish(|done| Operation::Graph(id, bytes, done)).await,
         None => Ok(()), // the collection closes: the next start builds it
     }

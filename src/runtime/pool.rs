@@ -1,4 +1,4 @@
-//! CPU pools: searches and builds never share a queue, and neither runs on a tokio thread.
+//! CPU pools: searches, writes and background work never share a queue, and none runs on a tokio thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,25 +16,38 @@ pub struct CpuPool {
 pub struct Pools {
     /// Searches and query embeddings.
     pub search: CpuPool,
-    /// Chunking, document embeddings, segment and graph builds, compaction.
+    /// What a write waits for: chunking, embedding documents, building segments.
     pub build: CpuPool,
+    /// What nobody waits for: merges and graphs.
+    pub background: CpuPool,
 }
 
 impl Pools {
-    /// Pools of `threads` threads each (at least 1). They are separate so that a search is scheduled at
-    /// once by the kernel instead of waiting behind builds in one queue; build threads run at low
-    /// priority.
+    /// Pools of `threads` threads each (at least 1). They are separate so that the kernel schedules a search
+    /// at once, instead of its waiting behind builds in one queue; it gives writes less time than searches,
+    /// and background work less than both.
     pub fn new(threads: usize) -> Result<Pools> {
-        Ok(Pools { search: CpuPool::new("search", threads)?, build: CpuPool::new("build", threads)? })
+        Ok(Pools {
+            search: CpuPool::new("search", threads, 0)?,
+            build: CpuPool::new("build", threads, 4)?,
+            background: CpuPool::new("background", threads, 10)?,
+        })
     }
 }
 
 impl CpuPool {
-    /// A pool of `threads` threads named `name-N`.
-    pub fn new(name: &'static str, threads: usize) -> Result<CpuPool> {
+    /// A pool of `threads` threads named `name-N` at niceness `nice` (where the system has it by thread, as
+    /// Linux does).
+    pub fn new(name: &'static str, threads: usize, nice: i32) -> Result<CpuPool> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.max(1))
             .thread_name(move |index| format!("{name}-{index}"))
+            .start_handler(move |_| {
+                // elsewhere it would be the whole process; a system that refuses is only less polite
+                #[cfg(target_os = "linux")]
+                let _ = rustix::process::nice(nice);
+                let _ = nice;
+            })
             .build()
             .map_err(|error| Error::internal(format!("the {name} threads could not be started: {error}")))?;
         Ok(CpuPool { pool: Arc::new(pool) })
@@ -82,7 +95,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_error_and_the_pool_goes_on() {
-        let pool = CpuPool::new("test", 1).unwrap();
+        let pool = CpuPool::new("test", 1, 0).unwrap();
         let error = pool.run(|| -> u32 { panic!("row {}", 7) }).await.unwrap_err();
         assert!(error.message.contains("row 7"), "{error}");
         assert_eq!(pool.run(|| 3).await.unwrap(), 3);

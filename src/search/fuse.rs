@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(fused_score(&fusion, leg(None, 0.4), leg(Some(1), 0.8)), 0.25 * 0.4 + 0.75 * 0.8);
         assert_eq!(fused_score(&fusion, None, leg(Some(3), 0.8)), 0.8);
         fusion.method = FusionMethod::Rrf;
-        assert_eq!(fused_score(&fusion, leg(Some(1), 0.1), leg(Some(1), 0.1)), 1.0);
+        assert!((fused_score(&fusion, leg(Some(1), 0.1), leg(Some(1), 0.1)) - 1.0).abs() < 1e-6);
         let both = fused_score(&fusion, leg(Some(5), 0.1), leg(Some(9), 0.1));
         let one = fused_score(&fusion, leg(Some(5), 0.1), leg(None, 0.0));
         assert!(one > 0.0 && both > one && both < 1.0);

@@ -470,7 +470,15 @@ fn clients_that_disconnect_do_no_harm() {
             });
         }
     });
-    write(&server, &json!({"id": "a", "text": "still here"}));
+    // the writes that nobody waits for hold their permits until they are done
+    eventually("a write is let in", || {
+        let answer =
+            server.post("/v1/collections/c/documents?wait=true", &json!({"id": "a", "text": "still here"}));
+        answer.status == 200 || {
+            assert_eq!(answer.status, 429, "{}", answer.text());
+            false
+        }
+    });
     assert_eq!(found(&server, "still here"), ["a"]);
     server.settle("c");
     assert_eq!(server.get(&document_path("c", "half")).status, 404);

@@ -201,6 +201,7 @@ impl Engine {
             );
             return Err(Error::new(Code::CollectionExists, message).with_param("name"));
         }
+        definition.check_keys()?;
         let embedder = self.embedders.open(&definition.embedding).map_err(|error| {
             Error::new(Code::InvalidDefinition, error.to_string()).with_param("embedding")
         })?;

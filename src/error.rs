@@ -82,8 +82,8 @@ codes! {
     NewerFormat, "newer_format", "server_error", 500;
     /// Something broke inside gleaner.
     Internal, "internal", "server_error", 500;
-    /// An embedding or rerank provider answered with an error.
-    ProviderFailed, "provider_failed", "provider_error", 502;
+    /// An embedding or rerank provider failed (424, not 502: gleaner itself is well, and has retried).
+    ProviderFailed, "provider_failed", "provider_error", 424;
     /// gleaner is shutting down or not yet ready.
     Unavailable, "unavailable", "server_error", 503;
     /// The data directory is held by another gleaner.

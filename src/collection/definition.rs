@@ -382,6 +382,29 @@ impl Definition {
         }
     }
 
+    /// Whether the environment variables that hold providers' keys are set: a collection without its key would
+    /// accept documents only to fail them.
+    pub fn check_keys(&self) -> Result<()> {
+        let embedding = match &self.embedding {
+            EmbeddingDefinition::Openai { api_key_env, .. } => Some(("embedding.api_key_env", api_key_env)),
+            _ => None,
+        };
+        let rerank = self
+            .rerank
+            .as_ref()
+            .map(|RerankDefinition::Cohere { api_key_env, .. }| ("rerank.api_key_env", api_key_env));
+        for (param, name) in embedding.into_iter().chain(rerank).filter(|(_, name)| !name.is_empty()) {
+            if std::env::var_os(name).is_none() {
+                let message = format!(
+                    "the environment variable {name}, which is to hold the provider's key, is not set: start \
+                     gleaner with it, or give an empty api_key_env for a provider without keys"
+                );
+                return Err(Error::new(Code::InvalidDefinition, message).with_param(param));
+            }
+        }
+        Ok(())
+    }
+
     /// Checks every range; the error names the field.
     pub fn validate(&self) -> Result<()> {
         let check = |ok: bool, param: &str, message: &str| {

@@ -67,7 +67,10 @@ fn collections_are_created_shown_and_deleted() {
     assert_eq!(refusal, (409, "collection_exists".into(), Some("name".into())));
 
     // a preset is a definition to start from
-    let preset = json!({"name": "p", "preset": "openai-small", "chunking": {"max_tokens": 384}, "fusion": {"method": "rrf"}});
+    let unset = json!({"name": "p", "preset": "openai-small", "embedding": {"api_key_env": "NO_SUCH_KEY"}});
+    let refusal = server.post("/v1/collections", &unset).refusal();
+    assert_eq!(refusal, (400, "invalid_definition".into(), Some("embedding.api_key_env".into())));
+    let preset = json!({"name": "p", "preset": "openai-small", "embedding": {"api_key_env": ""}, "chunking": {"max_tokens": 384}, "fusion": {"method": "rrf"}});
     let definition = &server.post("/v1/collections", &preset).expect(201)["definition"];
     assert_eq!(definition["embedding"]["model"], "text-embedding-3-small");
     assert_eq!(

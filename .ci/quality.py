@@ -1,6 +1,6 @@
 """Search quality on the judged collections beside the project, against the bounds the project promises.
 
-usage: quality.py GLEANER DATA MODELS [SET...]
+usage: quality.py GLEANER DATA [SET...] [--full]
 
 Runs `gleaner eval` per set. The built-in model embeds about 25 passages a second on two cores, so the larger
 sets run here with the lexical leg only; all of them run in full with `--full`.
@@ -37,7 +37,7 @@ def evaluate(gleaner, folder, lexical_only):
 def main():
     arguments = [argument for argument in sys.argv[1:] if argument != "--full"]
     full = "--full" in sys.argv
-    gleaner, data, _models, *wanted = arguments
+    gleaner, data, *wanted = arguments
     failures, better, hybrids = [], [], []
     for name, with_model, bounds in BOUNDS:
         if wanted and name not in wanted:

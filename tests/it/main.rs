@@ -9,6 +9,7 @@ mod damage;
 mod degrade;
 mod engine;
 mod filters;
+mod format;
 mod jobs;
 mod model;
 mod power_loss;

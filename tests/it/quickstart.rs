@@ -33,7 +33,8 @@ fn the_sample_is_loaded_and_answers_questions() {
 
     // a second time it finds what it loaded
     let server = Server::start(dir.path(), &[]);
-    let questions: Vec<Question> = serde_json::from_str(include_str!("questions.json")).unwrap();
+    let questions: Vec<Question> =
+        serde_json::from_str(include_str!("../../fixtures/questions.json")).unwrap();
     assert_eq!(questions.len(), 5);
     let mut wrong = BTreeMap::new();
     for question in questions {

@@ -72,11 +72,12 @@ def measure(peer, data, metric, threads, send):
     base, queries, neighbours = data
     if metric == "cosine":
         base, queries = vectors.unit(base), vectors.unit(queries)
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
     index = PEERS[peer](base, metric, threads)
     built = {
         "builder": peer,
         "build_seconds": round(time.perf_counter() - begun, 2),
+        "build_cpu_seconds": round(time.process_time() - used, 2),
         "threads": threads,
         "rows": len(base),
         "dim": base.shape[1],

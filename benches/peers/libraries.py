@@ -97,7 +97,7 @@ class Scann:
     settings = [
         {"ef": leaves, "reorder": reorder}
         for leaves in (2, 3, 5, 8, 12, 18, 27, 40, 60, 90, 135, 200, 300, 450, 700)
-        for reorder in (20, 40, 100)
+        for reorder in (30, 100, 300)
     ]
 
     def __init__(self, base, metric, threads):

@@ -97,17 +97,7 @@ impl Metrics {
     }
 
     pub(super) fn observe_search(&self, timings: &Timings) {
-        let stages = [
-            ("embed", timings.embed_ms),
-            ("filter", timings.filter_ms),
-            ("dense", timings.dense_ms),
-            ("lexical", timings.lexical_ms),
-            ("fuse", timings.fuse_ms),
-            ("rerank", timings.rerank_ms),
-            ("assemble", timings.assemble_ms),
-            ("total", timings.total_ms),
-        ];
-        for (stage, ms) in stages.into_iter().filter(|(_, ms)| *ms > 0.0) {
+        for (stage, ms) in timings.stages().chain([("total", timings.total_ms)]) {
             self.stages.get_or_create(&StageLabels { stage }).observe(f64::from(ms) / 1e3);
         }
     }
@@ -195,12 +185,13 @@ mod tests {
         let state = ApiState::new(ApiSettings::default());
         let labels = RequestLabels::new(&Method::GET, Some("/healthz"));
         state.metrics().observe_request(&labels, 200, Duration::from_millis(3));
-        state.metrics().observe_search(&Timings { dense_ms: 2.0, ..Timings::default() });
+        state.metrics().observe_search(&Timings { dense_ms: 2.0, total_ms: 3.0, ..Timings::default() });
         let text = render(&state).unwrap();
         for line in [
             r#"gleaner_http_requests_total{route="/healthz",method="GET",status="200"} 1"#,
             r#"gleaner_http_request_duration_seconds_bucket{le="0.005",route="/healthz",method="GET"} 1"#,
             r#"gleaner_search_stage_duration_seconds_count{stage="dense"} 1"#,
+            r#"gleaner_search_stage_duration_seconds_count{stage="total"} 1"#,
             "gleaner_http_requests_in_flight 0",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -118,19 +118,8 @@ fn leg(name: &str, LegScore { rank, raw, normalized }: LegScore) -> String {
 
 fn timings(answer: &SearchResponse) -> String {
     let timings = &answer.timings;
-    let parts: Vec<_> = [
-        ("embed", timings.embed_ms),
-        ("filter", timings.filter_ms),
-        ("dense", timings.dense_ms),
-        ("lexical", timings.lexical_ms),
-        ("fuse", timings.fuse_ms),
-        ("rerank", timings.rerank_ms),
-        ("assemble", timings.assemble_ms),
-    ]
-    .into_iter()
-    .filter(|(_, milliseconds)| *milliseconds > 0.0)
-    .map(|(stage, milliseconds)| format!("{stage} {milliseconds:.1}"))
-    .collect();
+    let parts: Vec<_> =
+        timings.stages().map(|(stage, milliseconds)| format!("{stage} {milliseconds:.1}")).collect();
     format!("{:.1} ms ({})", timings.total_ms, parts.join(", "))
 }
 

@@ -165,3 +165,19 @@ pub struct Timings {
     /// From request to answer.
     pub total_ms: f32,
 }
+
+impl Timings {
+    /// Names and milliseconds of the stages that ran, in their order; without the total.
+    pub fn stages(&self) -> impl Iterator<Item = (&'static str, f32)> {
+        let stages = [
+            ("embed", self.embed_ms),
+            ("filter", self.filter_ms),
+            ("dense", self.dense_ms),
+            ("lexical", self.lexical_ms),
+            ("fuse", self.fuse_ms),
+            ("rerank", self.rerank_ms),
+            ("assemble", self.assemble_ms),
+        ];
+        stages.into_iter().filter(|(_, milliseconds)| *milliseconds > 0.0)
+    }
+}

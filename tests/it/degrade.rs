@@ -1,34 +1,19 @@
 //! What is left when a provider fails: the other leg answers and the status says so.
 
 use gleaner::Code;
-use gleaner::collection::definition::{Definition, EmbeddingDefinition, EmbeddingEncoding, RerankDefinition};
+use gleaner::collection::definition::{Definition, RerankDefinition};
 use gleaner::ingest::job::JobState;
 use gleaner::search::request::{Mode, SearchRequest};
 use gleaner::search::response::StageState;
 use serde_json::json;
 
-use crate::support::fixture::{close, document, items, lexical, open, query};
+use crate::support::fixture::{close, document, items, lexical, open, openai, query};
 use crate::support::provider::{self, json as answer};
 
 /// An address where nobody answers.
 async fn nobody() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
-}
-
-fn embedded_by(base_url: String) -> Definition {
-    let embedding = EmbeddingDefinition::Openai {
-        base_url,
-        model: "test".into(),
-        api_key_env: String::new(),
-        dimensions: 2,
-        send_dimensions: false,
-        encoding: EmbeddingEncoding::Float,
-        max_tokens: 512,
-        document_prefix: String::new(),
-        query_prefix: String::new(),
-    };
-    Definition { embedding, ..lexical() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,7 +31,7 @@ async fn without_its_embedder_a_collection_answers_by_words() {
         answer(200, json!({"data": data}))
     })
     .await;
-    engine.create_collection("c", embedded_by(provider.url.clone())).await.unwrap();
+    engine.create_collection("c", openai(&provider.url)).await.unwrap();
     let response = engine.write("c", items([document("a", "apples"), document("p", "pears")]), true).await;
     assert_eq!(response.unwrap().failed, 0);
     let whole = engine.search("c", query("apples")).await.unwrap();
@@ -82,7 +67,7 @@ async fn without_its_embedder_a_collection_answers_by_words() {
 async fn an_embedder_that_cannot_be_reached_fails_the_documents_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path()).await;
-    engine.create_collection("c", embedded_by(nobody().await)).await.unwrap();
+    engine.create_collection("c", openai(&nobody().await)).await.unwrap();
     let posted = items([document("a", "apples"), document("p", "pears")]);
     let job = engine.write("c", posted, false).await.unwrap().job_id.unwrap();
     let degraded = engine.search("c", query("apples")).await.unwrap();

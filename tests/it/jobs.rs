@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gleaner::collection::definition::{Definition, EmbeddingDefinition, EmbeddingEncoding};
 use gleaner::document::{Document, ItemStatus};
 use gleaner::engine::Engine;
 use gleaner::ingest::job::{Job, JobState};
 use gleaner::{Code, Error};
 use serde_json::json;
 
-use crate::support::fixture::{close, document, found, items, lexical, listed, metadata, open, query};
+use crate::support::fixture::{
+    close, document, found, items, lexical, listed, metadata, open, openai, query,
+};
 use crate::support::provider::{self, Provider, json as answer};
 
 /// A collection whose embedder waits until it is told to answer.
@@ -22,18 +23,7 @@ async fn gated(engine: &Engine) -> Provider {
     })
     .await;
     provider.gate.forget_permits(usize::MAX >> 3);
-    let embedding = EmbeddingDefinition::Openai {
-        base_url: provider.url.clone(),
-        model: "test".into(),
-        api_key_env: String::new(),
-        dimensions: 2,
-        send_dimensions: false,
-        encoding: EmbeddingEncoding::Float,
-        max_tokens: 512,
-        document_prefix: String::new(),
-        query_prefix: String::new(),
-    };
-    engine.create_collection("c", Definition { embedding, ..lexical() }).await.unwrap();
+    engine.create_collection("c", openai(&provider.url)).await.unwrap();
     provider
 }
 

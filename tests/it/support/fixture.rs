@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gleaner::collection::definition::{
-    Analyzer, ChunkingDefinition, ChunkingStrategy, Definition, EmbeddingDefinition, TextDefinition,
+    Analyzer, ChunkingDefinition, ChunkingStrategy, Definition, EmbeddingDefinition, EmbeddingEncoding,
+    TextDefinition,
 };
 use gleaner::collection::verify::{VerifyReport, verify};
 use gleaner::document::{BatchItem, Document, StoredDocument};
@@ -64,6 +65,22 @@ pub fn lexical() -> Definition {
 /// Vectors from the client; a document is one chunk.
 pub fn client(dimensions: u32) -> Definition {
     Definition { embedding: EmbeddingDefinition::Client { dimensions }, ..lexical() }
+}
+
+/// Two dimensions from a provider at that address.
+pub fn openai(base_url: &str) -> Definition {
+    let embedding = EmbeddingDefinition::Openai {
+        base_url: base_url.into(),
+        model: "test".into(),
+        api_key_env: String::new(),
+        dimensions: 2,
+        send_dimensions: false,
+        encoding: EmbeddingEncoding::Float,
+        max_tokens: 512,
+        document_prefix: String::new(),
+        query_prefix: String::new(),
+    };
+    Definition { embedding, ..lexical() }
 }
 
 pub fn document(id: &str, text: &str) -> Document {

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::error::{Error, Result};
+
 /// A document's metadata: a JSON object, indexed as it is (see `docs/filters.md`).
 pub type Metadata = Map<String, Value>;
 
@@ -11,9 +13,10 @@ pub type Metadata = Map<String, Value>;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
-    /// The primary key, 1 to 512 bytes; a document with the same id is replaced. Absent: one is made.
+    /// The primary key, 1 to 512 bytes, but neither `.` nor `..`, which no URL can hold as a segment; a
+    /// document with the same id is replaced. Absent: one is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(min_length = 1, max_length = 512)]
+    #[schema(min_length = 1, max_length = 512, pattern = r"[^.]|\.\.\.")]
     pub id: Option<String>,
     /// The text. Must hold at least one character that is not white space.
     #[schema(
@@ -37,8 +40,25 @@ pub struct Document {
     pub vector: Option<Vec<f32>>,
 }
 
+/// Longest document id in bytes.
+const MAX_ID_BYTES: usize = 512;
+
+/// Whether a document can have that id. The error names the field `id`.
+pub fn check_id(id: &str) -> Result<()> {
+    if id.is_empty() || id.len() > MAX_ID_BYTES {
+        let message = format!("an id has 1 to {MAX_ID_BYTES} bytes, this one has {}", id.len());
+        return Err(Error::invalid("id", message));
+    }
+    if id == "." || id == ".." {
+        // clients resolve them as relative paths, percent-encoded or not, before they send the request
+        let message = format!("`{id}` cannot be an id: no URL can address it; use another one");
+        return Err(Error::invalid("id", message));
+    }
+    Ok(())
+}
+
 /// One element of a batch: a document, or why that element is not one.
-pub type BatchItem = crate::error::Result<Document>;
+pub type BatchItem = Result<Document>;
 
 /// A stored document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -156,4 +176,24 @@ pub struct DocumentPage {
     /// Pass as `after` for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_short_and_can_be_part_of_a_url() {
+        for id in ["a", "...", ".a", "a/../b", "é", " ", &"i".repeat(512)] {
+            assert_eq!(check_id(id).map_err(|error| error.message), Ok(()), "{id}");
+        }
+        for id in ["", ".", "..", &"i".repeat(513)] {
+            let error = check_id(id).unwrap_err();
+            assert_eq!(
+                (error.code, error.param.as_deref()),
+                (crate::Code::InvalidRequest, Some("id")),
+                "{id}"
+            );
+        }
+    }
 }

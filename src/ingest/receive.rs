@@ -8,14 +8,12 @@ use crate::collection::catalog::{BatchRecord, Edit};
 use crate::collection::definition::{EmbeddingDefinition, Metric};
 use crate::collection::inbox::{self, AcceptedDocument};
 use crate::collection::publisher::{Operation, Write};
-use crate::document::{BatchItem, Document, ItemResult, ItemStatus, WriteResponse};
+use crate::document::{BatchItem, Document, ItemResult, ItemStatus, WriteResponse, check_id};
 use crate::error::{Code, Error, Result};
 use crate::ingest::jobs::Jobs;
 use crate::ingest::prepare;
 use crate::text::metadata;
 
-/// Longest document id in bytes.
-pub const MAX_ID_BYTES: usize = 512;
 /// Longest title and uri in bytes.
 const MAX_TITLE_BYTES: usize = 16 * 1024;
 
@@ -77,10 +75,7 @@ pub fn of_document(index: usize, error: Error) -> Error {
 /// the document.
 fn check(collection: &Collection, mut document: Document) -> Result<(String, Document)> {
     let id = document.id.take().unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
-    if id.is_empty() || id.len() > MAX_ID_BYTES {
-        let message = format!("an id has 1 to {MAX_ID_BYTES} bytes, this one has {}", id.len());
-        return Err(Error::invalid("id", message));
-    }
+    check_id(&id)?;
     if document.text.trim().is_empty() {
         return Err(Error::invalid("text", "the text is empty: it must hold more than white space"));
     }

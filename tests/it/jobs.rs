@@ -132,10 +132,11 @@ async fn bad_items_fail_by_index_and_the_others_are_kept() {
             Ok(Document { metadata: metadata(json!({"deep": deep})), ..document("m", "metadata") }),
             Ok(document(&"i".repeat(513), "id")),
             Ok(document("a", "apricots")),
+            Ok(document(".", "no URL can hold this id")),
             Ok(Document { id: None, ..document("", "bananas") }),
         ];
         let response = engine.write("c", batch, wait).await.unwrap();
-        assert_eq!((response.accepted, response.failed, response.results.len()), (3, 5, 8));
+        assert_eq!((response.accepted, response.failed, response.results.len()), (3, 6, 9));
         let errors: Vec<_> = response
             .results
             .iter()
@@ -148,6 +149,7 @@ async fn bad_items_fail_by_index_and_the_others_are_kept() {
             (3, "invalid_vector"),
             (4, "invalid_request"),
             (5, "invalid_request"),
+            (7, "invalid_request"),
         ];
         assert_eq!(errors, expected);
         engine.settle("c", false).await.unwrap();
@@ -159,7 +161,7 @@ async fn bad_items_fail_by_index_and_the_others_are_kept() {
         }
         assert!(found(&engine, "c", query("apples")).await.unwrap().is_empty());
         assert_eq!(found(&engine, "c", query("apricots")).await.unwrap(), ["a"]);
-        let made = response.results[7].id.clone().unwrap();
+        let made = response.results[8].id.clone().unwrap();
         assert!(found(&engine, "c", query("bananas")).await.unwrap().contains(&made));
     }
     let nothing = engine.write("c", vec![Ok(document("blank", " "))], false).await.unwrap();

@@ -10,7 +10,7 @@ use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::extract::{MediaType, from_json, of_another_kind, syntax_error};
-use crate::document::{BatchItem, Document};
+use crate::document::{BatchItem, Document, check_id};
 use crate::error::{Code, Error, Result};
 
 /// The most documents of one write: what is kept of each bad one is bounded by it.
@@ -146,9 +146,7 @@ fn document(text: &[u8], prefix: &str) -> BatchItem {
 }
 
 fn check(document: Document) -> BatchItem {
-    if document.id.as_ref().is_some_and(|id| !(1..=512).contains(&id.len())) {
-        return Err(Error::invalid("id", "an id must have 1 to 512 bytes"));
-    }
+    document.id.as_deref().map_or(Ok(()), check_id)?;
     if document.text.trim().is_empty() {
         return Err(Error::invalid("text", "text must hold at least one character that is not white space"));
     }
@@ -204,6 +202,7 @@ mod tests {
             (r#"{}"#, "invalid_request documents[1].text"),
             (r#"{"text":"a","titel":"b"}"#, "invalid_request documents[1].titel"),
             (r#"{"text":"a","id":""}"#, "invalid_request documents[1].id"),
+            (r#"{"text":"a","id":".."}"#, "invalid_request documents[1].id"),
             (r#"{"text":"a","metadata":[]}"#, "invalid_request documents[1].metadata"),
             (r#"{"text":"a","vector":[0,1e39]}"#, "invalid_vector documents[1].vector[1]"),
             (r#"["id","text"]"#, "invalid_request documents[1]"),

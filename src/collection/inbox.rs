@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Document;
@@ -54,6 +55,20 @@ fn write_file(disk: &dyn Disk, dir: &Path, path: &Path, documents: &[AcceptedDoc
 
 /// Reads a batch.
 pub fn read(dir: &Path, first_version: u64) -> Result<Vec<AcceptedDocument>> {
+    read_as(dir, first_version)
+}
+
+/// Reads the ids of a batch's documents, in the order of their versions.
+pub fn read_ids(dir: &Path, first_version: u64) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct OnlyId {
+        id: String,
+    }
+    let documents: Vec<OnlyId> = read_as(dir, first_version)?;
+    Ok(documents.into_iter().map(|document| document.id).collect())
+}
+
+fn read_as<T: DeserializeOwned>(dir: &Path, first_version: u64) -> Result<Vec<T>> {
     let path = path(dir, first_version);
     let section = PartFile::open(&path, PartKind::Inbox)?.section(DOCUMENTS)?;
     serde_json::Deserializer::from_slice(section.all()?)

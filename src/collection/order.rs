@@ -23,7 +23,8 @@ pub struct Order {
 #[derive(Debug)]
 struct InFlight {
     documents: u64,
-    ids: Vec<String>,
+    /// `None`: accepted before the last start, and the ids were not read back yet.
+    ids: Option<Vec<String>>,
 }
 
 impl Order {
@@ -33,8 +34,8 @@ impl Order {
         for batch in batches {
             order.in_flight.insert(
                 batch.first_version,
-                // the ids are in the batch's file: not read just for this
-                InFlight { documents: batch.documents, ids: Vec::new() },
+                // the ids are in the batch's file: a start does not wait for them
+                InFlight { documents: batch.documents, ids: None },
             );
             order.next_version = order.next_version.max(batch.first_version + batch.documents);
         }
@@ -50,8 +51,24 @@ impl Order {
             self.pending.insert(id.clone(), first + offset as u64);
         }
         self.next_version += ids.len().max(1) as u64;
-        self.in_flight.insert(first, InFlight { documents: ids.len() as u64, ids });
+        self.in_flight.insert(first, InFlight { documents: ids.len() as u64, ids: Some(ids) });
         first
+    }
+
+    /// First versions of the writes whose ids were not read back since the last start.
+    pub fn unread(&self) -> Vec<u64> {
+        let unread = self.in_flight.iter().filter(|(_, write)| write.ids.is_none());
+        unread.map(|(&first, _)| first).collect()
+    }
+
+    /// The ids of the write that began at `first`, as they were read back.
+    pub fn learn(&mut self, first: u64, ids: Vec<String>) {
+        let Some(write) = self.in_flight.get_mut(&first) else { return };
+        for (version, id) in (first..).zip(&ids) {
+            let latest = self.pending.entry(id.clone()).or_insert(version);
+            *latest = version.max(*latest);
+        }
+        write.ids = Some(ids);
     }
 
     /// The highest version given so far.
@@ -68,8 +85,8 @@ impl Order {
     /// The write that began at `first` is published (or given up).
     pub fn finish(&mut self, first: u64) {
         let Some(done) = self.in_flight.remove(&first) else { return };
-        for (offset, id) in done.ids.into_iter().enumerate() {
-            if self.pending.get(&id) == Some(&(first + offset as u64)) {
+        for (version, id) in (first..).zip(done.ids.into_iter().flatten()) {
+            if self.pending.get(&id) == Some(&version) {
                 self.pending.remove(&id);
             }
         }
@@ -80,7 +97,8 @@ impl Order {
         self.in_flight.first_key_value().is_some_and(|(&first, _)| first < version)
     }
 
-    /// Whether a version of that document below `version` is known to be on its way and not deleted already.
+    /// Whether a version of that document below `version` is on its way and not deleted already, among the
+    /// writes that are not [`unread`](Self::unread).
     pub fn is_pending(&self, id: &str, version: u64) -> bool {
         self.pending.get(id).is_some_and(|&pending| pending < version && !self.is_buried(id, pending))
     }
@@ -164,5 +182,23 @@ mod tests {
         assert!(order.is_buried("x", 24));
         assert!(order.older_in_flight(21) && !order.older_in_flight(20));
         assert_eq!(order.pending_documents(), 6);
+    }
+
+    #[test]
+    fn what_was_accepted_before_the_start_is_known_once_it_was_read_back() {
+        let batch = |first_version| BatchRecord { first_version, documents: 2, bytes: 0, job: String::new() };
+        let mut order = Order::recover(7, &[batch(10), batch(12)], BTreeMap::from([("x".to_owned(), 14)]));
+        let newer = order.accept(ids(&["a"]));
+        assert!(!order.is_pending("b", newer));
+        assert_eq!(order.unread(), [10, 12]);
+        order.learn(10, ids(&["a", "b"]));
+        assert_eq!(order.unread(), [12]);
+        order.learn(12, ids(&["b", "x"]));
+        assert!(order.is_pending("b", newer) && !order.is_pending("x", newer), "x was deleted");
+        order.finish(10);
+        assert!(order.is_pending("b", newer), "its later version is still on its way");
+        assert!(order.is_pending("a", u64::MAX), "a newer write is not forgotten");
+        order.finish(12);
+        assert!(!order.is_pending("b", newer) && order.unread().is_empty());
     }
 }

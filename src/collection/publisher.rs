@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::collection::Collection;
 use crate::collection::catalog::{Edit, SegmentRecord};
+use crate::collection::inbox;
 use crate::collection::snapshot::{LiveSegment, Snapshot};
 use crate::error::{Error, Result};
 use crate::ingest::job::Job;
@@ -29,7 +30,7 @@ pub enum Operation {
     Write(Write),
     /// A built segment with the inbox batches it came from.
     Segment(Box<BuiltSegment>, oneshot::Sender<Result<()>>),
-    /// Deletes documents by id; answers how many were searchable or known to be on their way.
+    /// Deletes documents by id; answers how many were searchable or on their way.
     Delete {
         /// The ids.
         ids: Vec<String>,
@@ -207,7 +208,7 @@ async fn add_segment(collection: &Arc<Collection>, built: BuiltSegment) -> Resul
         collection.shared.jobs.replace(job);
     }
     for first in built.batches {
-        remove_file(collection, &crate::collection::inbox::path(&collection.dir, first));
+        remove_file(collection, &inbox::path(&collection.dir, first));
         collection.finish(first);
     }
     outcome.sort_unstable();
@@ -220,18 +221,32 @@ async fn delete(collection: &Arc<Collection>, ids: Vec<String>, version: u64) ->
         let mut deleted = 0;
         let mut edits = Vec::new();
         for id in ids {
-            let mut order = change.collection.order();
-            let known = order.is_pending(&id, version);
-            edits.extend(order.bury(change.collection.record.id, &id, version));
-            drop(order);
             let removed = change.remove_older(&id, version)?.0;
-            deleted += u64::from(removed || known);
+            if !removed {
+                read_back(&change.collection);
+            }
+            let mut order = change.collection.order();
+            deleted += u64::from(removed || order.is_pending(&id, version));
+            edits.extend(order.bury(change.collection.record.id, &id, version));
         }
         Ok::<_, Error>((change, edits, deleted))
     };
     let (change, edits, deleted) = collection.shared.pools.build.run(job).await??;
     change.commit(edits).await?;
     Ok(deleted)
+}
+
+/// Learns the ids of what was accepted before the last start and still waits in the inbox: each file is read
+/// once, by the first delete that needs it. None is removed meanwhile: that too is the publisher's doing.
+fn read_back(collection: &Collection) {
+    let unread = collection.order().unread();
+    for first in unread {
+        let ids = inbox::read_ids(&collection.dir, first).unwrap_or_else(|error| {
+            tracing::error!(%error, collection = collection.record.name, "an accepted batch cannot be read");
+            Vec::new() // its documents are lost: its job says so
+        });
+        collection.order().learn(first, ids);
+    }
 }
 
 async fn delete_where(collection: &Arc<Collection>, filter: Filter, version: u64) -> Result<u64> {

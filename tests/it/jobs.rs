@@ -77,6 +77,36 @@ async fn cancelling_drops_what_is_not_indexed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_its_job_can_be_deleted_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path()).await;
+    let provider = gated(&engine).await;
+    let running = parked(&engine, &["a"]).await;
+    until(&engine, &running, JobState::Running).await;
+    parked(&engine, &["b", "c"]).await;
+    parked(&engine, &["c", "d"]).await;
+    // what runs is finished, the rest is left for the next start
+    tokio::join!(close(engine), async { provider.gate.add_permits(1) });
+
+    let engine = open(dir.path()).await;
+    assert!(engine.stats("c").unwrap().pending_documents >= 4);
+    for id in ["a", "b", "c"] {
+        assert_eq!(engine.delete_document("c", id).await.unwrap().deleted, 1, "{id}");
+    }
+    for id in ["b", "c", "never"] {
+        let error = engine.delete_document("c", id).await.unwrap_err();
+        assert_eq!(error.code, Code::DocumentNotFound, "{id}");
+    }
+    let again = parked(&engine, &["b"]).await;
+    provider.gate.add_permits(100);
+    engine.settle("c", true).await.unwrap();
+    assert_eq!(engine.job(&again).unwrap().state, JobState::Succeeded);
+    let ids: Vec<_> = listed(&engine, "c", 10, None).await.unwrap().into_iter().map(|d| d.id).collect();
+    assert_eq!(ids, ["b", "d"]);
+    close(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_are_listed_newest_first_and_go_with_their_collection() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path()).await;

@@ -284,7 +284,7 @@ impl Engine {
             disk_bytes: segments.iter().map(|segment| segment.bytes).sum(),
             dimensions: collection.record.dimensions,
             model: collection.record.model.clone(),
-            settled: pending_documents == 0 && maintenance::next_task(&collection).is_none(),
+            settled: pending_documents == 0 && maintenance::is_settled(&collection),
             segments,
         })
     }
@@ -372,7 +372,7 @@ impl Engine {
         collection
             .wait_until(|collection| {
                 let published = collection.order().pending_documents() == 0;
-                published && (!graphs || maintenance::next_task(collection).is_none())
+                published && (!graphs || maintenance::is_settled(collection))
             })
             .await
     }
@@ -385,7 +385,7 @@ impl Engine {
     /// Stops background work, finishes the commit under way and parks the rest for the next start.
     pub async fn shutdown(&self) {
         self.shared.stopping.store(true, Ordering::Release);
-        self.shared.maintenance.notify_one();
+        self.shared.maintenance.notify_waiters();
         let open: Vec<_> = self.collections.read().values().cloned().collect();
         for collection in &open {
             collection.close();

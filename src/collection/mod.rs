@@ -59,7 +59,7 @@ pub struct Shared {
     pub last_id: AtomicU64,
     /// Set once: background work breaks off at its next step.
     pub stopping: AtomicBool,
-    /// Wakes the maintenance task.
+    /// Wakes maintenance.
     pub maintenance: Notify,
 }
 
@@ -110,6 +110,8 @@ pub struct Collection {
     closed: AtomicBool,
     /// Segments that background work found damaged; it leaves them alone.
     unfit: Mutex<HashSet<u64>>,
+    /// Segments that background work reads.
+    under_way: Mutex<HashSet<u64>>,
     worker: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
@@ -157,6 +159,7 @@ impl Collection {
             changed: watch::channel(()).0,
             closed: AtomicBool::new(false),
             unfit: Mutex::default(),
+            under_way: Mutex::default(),
             worker: Mutex::default(),
             record: state.record,
         });
@@ -202,6 +205,11 @@ impl Collection {
     /// Segments that background work leaves alone.
     pub fn unfit(&self) -> parking_lot::MutexGuard<'_, HashSet<u64>> {
         self.unfit.lock()
+    }
+
+    /// Segments that a merge or graph build under way reads: no other takes them.
+    pub fn under_way(&self) -> parking_lot::MutexGuard<'_, HashSet<u64>> {
+        self.under_way.lock()
     }
 
     /// Set when it closes: long jobs break off.
@@ -290,7 +298,7 @@ impl Collection {
     /// Wakes whoever waits for the collection to change.
     fn signal(&self) {
         self.changed.send_replace(());
-        self.shared.maintenance.notify_one();
+        self.shared.maintenance.notify_waiters();
     }
 
     /// A write that began at `first_version` is published or given up.

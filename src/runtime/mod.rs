@@ -1,4 +1,4 @@
-//! Where work runs: two CPU pools of our own, entered from async code through one door.
+//! Where work runs: CPU pools of our own, entered from async code through one door.
 
 mod pool;
 

@@ -11,6 +11,9 @@ pub struct CpuPool {
     pool: Arc<rayon::ThreadPool>,
 }
 
+/// A merge writes three parts side by side.
+const MERGE_THREADS: usize = 3;
+
 /// The process's pools.
 #[derive(Clone, Debug)]
 pub struct Pools {
@@ -18,19 +21,25 @@ pub struct Pools {
     pub search: CpuPool,
     /// What a write waits for: chunking, embedding documents, building segments.
     pub build: CpuPool,
-    /// What nobody waits for: merges and graphs.
-    pub background: CpuPool,
+    /// Merges that may take long.
+    pub merge: CpuPool,
+    /// Small merges.
+    pub small_merge: CpuPool,
+    /// Graphs.
+    pub graph: CpuPool,
 }
 
 impl Pools {
     /// Pools of `threads` threads each (at least 1). They are separate so that the kernel schedules a search
     /// at once, instead of its waiting behind builds in one queue; it gives writes less time than searches,
-    /// and background work less than both.
+    /// and merges and graphs, which nobody waits for, less than both.
     pub fn new(threads: usize) -> Result<Pools> {
         Ok(Pools {
             search: CpuPool::new("search", threads, 0)?,
             build: CpuPool::new("build", threads, 4)?,
-            background: CpuPool::new("background", threads, 10)?,
+            merge: CpuPool::new("merge", threads.min(MERGE_THREADS), 10)?,
+            small_merge: CpuPool::new("small-merge", threads.min(MERGE_THREADS), 10)?,
+            graph: CpuPool::new("graph", threads, 10)?,
         })
     }
 }

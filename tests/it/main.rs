@@ -11,6 +11,7 @@ mod engine;
 mod filters;
 mod format;
 mod jobs;
+mod maintenance;
 mod model;
 mod power_loss;
 mod quickstart;

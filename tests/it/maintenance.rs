@@ -1,0 +1,134 @@
+//! Background work that takes long does not let segments pile up.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gleaner::collection::definition::{Definition, VectorDefinition};
+use gleaner::document::Document;
+use gleaner::engine::{Engine, EngineConfig};
+use gleaner::store::disk::DiskFile;
+use gleaner::store::{Disk, OsDisk, Result};
+use parking_lot::{Condvar, Mutex};
+
+use crate::support::fixture::{client, close, document, items, verified};
+
+/// The file system, on which one CPU pool makes no file until it is released.
+#[derive(Clone, Debug)]
+struct HeldDisk {
+    pool: &'static str,
+    held: Arc<(Mutex<Held>, Condvar)>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Held {
+    NotYet,
+    Waiting,
+    Released,
+}
+
+impl HeldDisk {
+    fn new(pool: &'static str) -> HeldDisk {
+        HeldDisk { pool, held: Arc::new((Mutex::new(Held::NotYet), Condvar::new())) }
+    }
+
+    fn is_waiting(&self) -> bool {
+        *self.held.0.lock() == Held::Waiting
+    }
+
+    fn release(&self) {
+        *self.held.0.lock() = Held::Released;
+        self.held.1.notify_all();
+    }
+}
+
+impl Disk for HeldDisk {
+    fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>> {
+        if std::thread::current().name().is_some_and(|name| name.starts_with(self.pool)) {
+            let mut held = self.held.0.lock();
+            while *held != Held::Released {
+                *held = Held::Waiting;
+                self.held.1.wait(&mut held);
+            }
+        }
+        OsDisk.create(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        OsDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        OsDisk.remove(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> Result<()> {
+        OsDisk.create_dir(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> Result<()> {
+        OsDisk.remove_dir(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> Result<()> {
+        OsDisk.sync_dir(path)
+    }
+
+    fn database(&self, path: &Path) -> Result<Box<dyn redb::StorageBackend>> {
+        OsDisk.database(path)
+    }
+}
+
+async fn write(engine: &Engine, numbers: std::ops::Range<usize>) {
+    let documents = numbers.map(|n| Document {
+        vector: Some(vec![1.0, n as f32]),
+        ..document(&format!("d{n}"), &format!("text {n}"))
+    });
+    let response = engine.write("c", items(documents), true).await.unwrap();
+    assert_eq!(response.failed, 0);
+}
+
+/// Waits until `done`, which it must soon be.
+async fn soon(what: &str, done: impl Fn() -> bool) {
+    let wait = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+async fn segments_stay_few_while(pool: &'static str) {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = HeldDisk::new(pool);
+    let config = EngineConfig { data_dir: dir.path().to_owned(), threads: 1, disk: Arc::new(disk.clone()) };
+    let engine = Engine::open(config).await.unwrap();
+    let vector = VectorDefinition { graph_min_rows: 100, ..VectorDefinition::default() };
+    engine.create_collection("c", Definition { vector, ..client(2) }).await.unwrap();
+    let segments = || engine.stats("c").unwrap().segments;
+
+    write(&engine, 0..100).await;
+    for n in 100..150 {
+        write(&engine, n..n + 1).await;
+        soon("segments pile up", || segments().len() <= 16).await;
+    }
+    soon("nothing is held up", || disk.is_waiting()).await;
+    assert!(!engine.stats("c").unwrap().settled && segments().iter().all(|segment| !segment.graph));
+
+    disk.release();
+    engine.settle("c", true).await.unwrap();
+    let stats = engine.stats("c").unwrap();
+    assert!(stats.settled && stats.documents == 150 && stats.segments.iter().any(|segment| segment.graph));
+    close(engine).await;
+    assert!(verified(dir.path()).is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_stay_few_while_a_graph_is_built() {
+    segments_stay_few_while("graph-").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_stay_few_while_a_merge_takes_long() {
+    segments_stay_few_while("merge-").await;
+}

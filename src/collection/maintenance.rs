@@ -18,8 +18,8 @@ use crate::vector::hnsw;
 
 /// The largest merges.
 const LARGEST: Limit = Limit { rows: 2_000_000, bytes: 8 << 30 };
-/// Merges that need not wait for larger ones: a second or two each.
-const SMALL: Limit = Limit { rows: 100_000, bytes: 256 << 20 };
+/// Merges that are short, and need not wait for longer ones.
+const SMALL: Limit = Limit { rows: 30_000, bytes: 128 << 20 };
 /// While documents keep coming, at least this many segments are merged at a time.
 const FAN_IN: usize = 4;
 /// A segment is part of the next merge if it has at most this many times the rows of all smaller ones.
@@ -355,10 +355,10 @@ mod tests {
 
     #[test]
     fn a_lane_of_small_merges_does_no_long_one() {
-        let large = [size(1, 60_000), size(2, 60_000)];
+        let large = [size(1, 20_000), size(2, 20_000)];
         assert_eq!(plan(&large, false, Lane::SmallMerges), None);
         assert_eq!(plan(&large, false, Lane::Merges), Some(Task::Merge(vec![1, 2])));
-        let mixed = [size(1, 60_000), size(2, 30_000), size(3, 30_000)];
+        let mixed = [size(1, 30_000), size(2, 10_000), size(3, 10_000)];
         assert_eq!(plan(&mixed, false, Lane::SmallMerges), Some(Task::Merge(vec![2, 3])));
         assert_eq!(plan(&mixed, false, Lane::Graphs), None, "graphs wait until nothing is to be merged");
     }

@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gleaner::collection::definition::{Builder, Metric};
 use gleaner::segment::RowSet;
 use gleaner::store::{OsDisk, PartFile, PartKind, PartWriter};
-use gleaner::vector::hnsw::{self, GraphParameters};
+use gleaner::vector::graph::{self, GraphParameters};
 use gleaner::vector::{self, GraphPart, Query, VectorPart, VectorWriter, distance};
 
 const DIMENSIONS: usize = 256;
@@ -87,7 +87,7 @@ fn walks(criterion: &mut Criterion) {
     let vectors = Random(3).clustered(GRAPH_ROWS);
     let part = write_part(&dir, &vectors);
     let parameters = GraphParameters { m: 16, ef_construction: 100 };
-    let built = hnsw::build(&part, Builder::HnswRs, parameters, &AtomicBool::new(false)).unwrap().unwrap();
+    let built = graph::build(&part, Builder::HnswRs, parameters, &AtomicBool::new(false)).unwrap().unwrap();
     let path = dir.path().join("bench.graph");
     built.write(PartWriter::create(&OsDisk, &path, PartKind::Graph).unwrap()).unwrap();
     let graph = GraphPart::open(PartFile::open(&path, PartKind::Graph).unwrap(), part.rows()).unwrap();
@@ -98,7 +98,7 @@ fn walks(criterion: &mut Criterion) {
         group.bench_function(format!("ef {ef}"), |bench| {
             bench.iter(|| {
                 let query = next.next().unwrap();
-                hnsw::search(&part, &graph, query, 10, ef, None).unwrap()
+                graph::search(&part, &graph, query, 10, ef, None).unwrap()
             });
         });
     }

@@ -221,7 +221,7 @@ pub struct VectorDefinition {
     pub metric: Metric,
     /// What builds the graph.
     pub builder: Builder,
-    /// Links of a row in the graph's upper layers; twice as many in the bottom layer (4 to 64).
+    /// Half the most links of a row (4 to 64).
     #[schema(minimum = 4, maximum = 64)]
     pub m: u32,
     /// Candidates looked at for each row while building (8 to 2000).
@@ -241,7 +241,7 @@ impl Default for VectorDefinition {
             metric: Metric::default(),
             builder: Builder::default(),
             m: 16,
-            ef_construction: 200,
+            ef_construction: 128,
             ef_search: 160,
             graph_min_rows: 20_000,
         }
@@ -265,8 +265,10 @@ pub enum Metric {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Builder {
-    /// The hnsw_rs crate; the graph is repaired and frozen afterwards.
+    /// gleaner's own: all pairs within many small partitions, at every scale.
     #[default]
+    Native,
+    /// The hnsw_rs crate: slower; an independent reference.
     HnswRs,
 }
 

@@ -14,7 +14,7 @@ use crate::runtime::CpuPool;
 use crate::search::window::Windows;
 use crate::segment::merge::merge;
 use crate::store::PartKind;
-use crate::vector::hnsw;
+use crate::vector::graph;
 
 /// The largest merges.
 const LARGEST: Limit = Limit { rows: 2_000_000, bytes: 8 << 30 };
@@ -58,6 +58,8 @@ pub enum Task {
     Merge(Vec<u64>),
     /// Build the graph of this segment.
     Graph(u64),
+    /// Check what walks of this segment's graph read, so that they need not.
+    Check(u64),
 }
 
 impl Task {
@@ -65,7 +67,7 @@ impl Task {
     fn segments(&self) -> Vec<u64> {
         match self {
             Task::Merge(ids) => ids.clone(),
-            Task::Graph(id) => vec![*id],
+            Task::Graph(id) | Task::Check(id) => vec![*id],
         }
     }
 }
@@ -83,6 +85,8 @@ pub struct Size {
     pub bytes: u64,
     /// Whether it lacks a graph that it should have.
     pub wants_graph: bool,
+    /// Whether its graph was not checked since it was opened.
+    pub wants_check: bool,
 }
 
 /// The next task of a lane. `busy`: documents keep coming, so merges wait until they are worth it and graphs
@@ -91,6 +95,9 @@ pub fn plan(segments: &[Size], busy: bool, lane: Lane) -> Option<Task> {
     match lane {
         Lane::Merges => next_merge(segments, busy, LARGEST).map(Task::Merge),
         Lane::SmallMerges => next_merge(segments, busy, SMALL).map(Task::Merge),
+        Lane::Graphs if let Some(segment) = segments.iter().find(|segment| segment.wants_check) => {
+            Some(Task::Check(segment.id))
+        }
         Lane::Graphs if busy || next_merge(segments, busy, LARGEST).is_some() => None,
         Lane::Graphs => segments.iter().find(|segment| segment.wants_graph).map(|s| Task::Graph(s.id)),
     }
@@ -141,6 +148,7 @@ fn next_task(collection: &Collection, under_way: &HashSet<u64>, lane: Lane) -> O
             live_rows: live.live_rows(),
             bytes: record.bytes,
             wants_graph: record.vectors && !record.graph && record.rows >= min_rows.max(2),
+            wants_check: live.segment.graph_is_unchecked(),
         }
     };
     // a damaged segment can be neither merged nor given a graph: it is left as it is for `verify` to name
@@ -196,6 +204,7 @@ async fn perform(collection: &Arc<Collection>, task: &Task, lane: Lane) -> Resul
     match task {
         Task::Merge(ids) => merge_segments(collection, pool, ids).await,
         Task::Graph(id) => build_graph(collection, pool, *id).await,
+        Task::Check(id) => check_graph(collection, pool, *id).await,
     }
 }
 
@@ -227,7 +236,7 @@ async fn build_graph(collection: &Arc<Collection>, pool: &CpuPool, id: u64) -> R
     let job = move || {
         let Some(vectors) = segment.vectors()? else { return Ok(None) };
         let settings = &builder.definition().vector;
-        let graph = hnsw::build(vectors, settings.builder, settings.into(), builder.closed())?;
+        let graph = graph::build(vectors, settings.builder, settings.into(), builder.closed())?;
         let Some(graph) = graph else { return Ok(None) };
         let place = builder.place();
         let write = || {
@@ -241,6 +250,15 @@ async fn build_graph(collection: &Arc<Collection>, pool: &CpuPool, id: u64) -> R
         Some(bytes) => collection.publish(|done| Operation::Graph(id, bytes, done)).await,
         None => Ok(()), // the collection closes: the next start builds it
     }
+}
+
+async fn check_graph(collection: &Arc<Collection>, pool: &CpuPool, id: u64) -> Result<()> {
+    let snapshot = collection.snapshot();
+    let Some(live) = snapshot.segments.iter().find(|live| live.segment.record.id == id) else {
+        return Ok(());
+    };
+    let segment = Arc::clone(&live.segment);
+    pool.run(move || segment.check_graph()).await?
 }
 
 /// Runs until the engine stops. `collections` lists those that are open; `windows` hold snapshots that nobody
@@ -316,7 +334,7 @@ mod tests {
     use super::*;
 
     fn size(id: u64, live_rows: u32) -> Size {
-        Size { id, rows: live_rows, live_rows, bytes: 1000, wants_graph: live_rows >= 20_000 }
+        Size { id, rows: live_rows, live_rows, bytes: 1000, wants_graph: live_rows >= 20_000, wants_check: false }
     }
 
     /// What is done first where nothing is under way.
@@ -342,6 +360,13 @@ mod tests {
         assert_eq!(first(&many, true), Some(Task::Merge((0..FAN_IN as u64).collect())));
         assert_eq!(first(&[size(1, 30_000)], true), None);
         assert_eq!(first(&[size(1, 30_000)], false), Some(Task::Graph(1)));
+    }
+
+    #[test]
+    fn a_new_graph_is_checked_before_the_next_is_built() {
+        let checked = size(1, 30_000);
+        let segments = [checked, Size { id: 2, wants_graph: false, wants_check: true, ..checked }];
+        assert_eq!(plan(&segments, true, Lane::Graphs), Some(Task::Check(2)));
     }
 
     #[test]

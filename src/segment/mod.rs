@@ -117,6 +117,20 @@ impl Segment {
         }
     }
 
+    /// Whether walks of the graph must check what they read: [`check_graph`](Self::check_graph) was not called.
+    pub fn graph_is_unchecked(&self) -> bool {
+        matches!(&self.graph, Some(Ok(graph)) if !graph.is_checked())
+    }
+
+    /// Checks what walks of the graph read, so that they need not do it. It also brings it into memory.
+    pub fn check_graph(&self) -> Result<()> {
+        if let (Some(vectors), Some(graph)) = (self.vectors()?, self.graph()?) {
+            vectors.check_codes()?;
+            graph.check_links()?;
+        }
+        Ok(())
+    }
+
     /// What could not be opened.
     pub fn damage(&self) -> Vec<crate::Error> {
         let errors = [

@@ -32,6 +32,9 @@ compile_error!("gleaner maps little-endian files as they are; big-endian machine
 pub const BLOCK: usize = 16 * 1024;
 /// Every section starts at a multiple of this, so that any integer or float type can be read in place.
 pub const ALIGN: usize = 64;
+/// Bytes written at a time, at multiples of this: Linux then keeps the file in huge pages, with which random
+/// access to a map of it is about a fifth faster.
+const WRITE: usize = 2 << 20;
 /// The container's format version. A reader refuses newer ones.
 pub const FORMAT_VERSION: u32 = 1;
 
@@ -124,7 +127,7 @@ impl PartWriter {
         let mut writer = PartWriter {
             path: path.to_owned(),
             file: disk.create(path)?,
-            buffer: Vec::with_capacity(16 * BLOCK),
+            buffer: Vec::new(),
             position: 0,
             block_crcs: Vec::new(),
             sections: Vec::new(),
@@ -171,7 +174,7 @@ impl PartWriter {
     pub fn finish(mut self) -> Result<u64> {
         self.pad(ALIGN)?;
         let footer_offset = self.position;
-        self.flush(true)?;
+        self.flush()?;
         let mut footer = Vec::new();
         footer.extend_from_slice(self.sections.as_bytes());
         for crc in &self.block_crcs {
@@ -200,23 +203,26 @@ impl PartWriter {
         Ok(())
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+    fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
         self.position += bytes.len() as u64;
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= 16 * BLOCK {
-            self.flush(false)?;
+        while !bytes.is_empty() {
+            let (now, rest) = bytes.split_at(bytes.len().min(WRITE - self.buffer.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = rest;
+            if self.buffer.len() == WRITE {
+                self.flush()?;
+            }
         }
         Ok(())
     }
 
-    /// Checksums and writes the whole blocks of the buffer (and, at the end, the last partial one).
-    fn flush(&mut self, end: bool) -> Result<()> {
-        let take = if end { self.buffer.len() } else { self.buffer.len() / BLOCK * BLOCK };
-        for block in self.buffer[..take].chunks(BLOCK) {
+    /// Checksums and writes the buffer: whole blocks, but for the last of the file.
+    fn flush(&mut self) -> Result<()> {
+        for block in self.buffer.chunks(BLOCK) {
             self.block_crcs.push(crc32fast::hash(block));
         }
-        self.file.write_all(&self.buffer[..take]).map_err(StoreError::io("write", &self.path))?;
-        self.buffer.drain(..take);
+        self.file.write_all(&self.buffer).map_err(StoreError::io("write", &self.path))?;
+        self.buffer.clear();
         Ok(())
     }
 }

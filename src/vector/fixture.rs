@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use super::hnsw::{self, Graph, GraphParameters, GraphPart};
+use super::graph::{self, Graph, GraphParameters, GraphPart};
 use super::{VectorPart, VectorWriter};
 use crate::collection::definition::{Builder, Metric};
 use crate::segment::RowSet;
 use crate::store::{OsDisk, PartFile, PartKind, PartWriter};
 
+pub(super) const BUILDERS: [Builder; 2] = [Builder::Native, Builder::HnswRs];
 pub(super) const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
 
 /// A small deterministic generator (xorshift64*).
@@ -83,8 +84,12 @@ pub(super) fn part(dir: &Path, metric: Metric, vectors: &[Vec<f32>]) -> VectorPa
 }
 
 pub(super) fn graph(part: &VectorPart) -> Graph {
+    built_by(Builder::Native, part)
+}
+
+pub(super) fn built_by(builder: Builder, part: &VectorPart) -> Graph {
     let parameters = GraphParameters { m: 16, ef_construction: 100 };
-    hnsw::build(part, Builder::HnswRs, parameters, &AtomicBool::new(false)).unwrap().unwrap()
+    graph::build(part, builder, parameters, &AtomicBool::new(false)).unwrap().unwrap()
 }
 
 pub(super) fn frozen(dir: &Path, graph: &Graph) -> PathBuf {

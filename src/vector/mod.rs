@@ -1,14 +1,14 @@
-//! The dense leg: distances, codes, scans and the HNSW graph over the rows of a segment.
+//! The dense leg: distances, codes, scans and the graph over the rows of a segment.
 //!
 //! - [`distance`]: the inner loops, chosen for the processor at run time.
 //! - [`part`]: rows in full precision and their 8-bit codes, on disk.
 //! - [`Query`]: a vector prepared for comparing.
 //! - [`scan`], [`exact`], [`score_rows`]: looking at every allowed row.
-//! - [`hnsw`]: the graph: build, repair, freeze, walk.
+//! - [`graph`]: the graph: build, freeze, walk.
 //! - [`recall`]: the way in. It picks the cheapest of these that finds the neighbours.
 
 pub mod distance;
-pub mod hnsw;
+pub mod graph;
 pub mod part;
 mod query;
 mod scan;
@@ -24,7 +24,7 @@ use crate::error::{Code, Error, Result};
 use crate::segment::RowSet;
 use crate::store;
 
-pub use hnsw::GraphPart;
+pub use graph::GraphPart;
 pub use part::{VectorPart, VectorWriter};
 pub use query::Query;
 pub use scan::{exact, scan, score_rows};
@@ -52,8 +52,8 @@ pub fn recall(
 ) -> store::Result<Vec<Scored>> {
     match graph {
         _ if exact => scan::exact(part, query, k, allowed),
-        Some(graph) if !scan_is_cheaper(part.rows(), allowed, ef.max(k)) => {
-            hnsw::search(part, graph, query, k, ef, allowed)
+        Some(linked) if !scan_is_cheaper(part.rows(), allowed, ef.max(k)) => {
+            graph::search(part, linked, query, k, ef, allowed)
         }
         _ => scan(part, query, k, allowed),
     }

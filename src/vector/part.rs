@@ -5,10 +5,12 @@
 //! full-precision rows score them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::distance::CODE_ALIGN;
 use super::unit_or_finite;
 use crate::collection::definition::Metric;
 use crate::error::{Code, Error};
@@ -47,7 +49,7 @@ pub(super) struct RowConstants {
 
 /// Bytes of one row of codes: whole cache lines.
 pub(super) fn code_stride(dimensions: usize) -> usize {
-    dimensions.next_multiple_of(64)
+    dimensions.next_multiple_of(CODE_ALIGN)
 }
 
 /// Writes the codes of `vector` into the front of `codes`; returns their scale.
@@ -166,6 +168,30 @@ pub struct VectorPart {
     values: Section,
     codes: Section,
     constants: Section,
+    /// All codes and constants were found undamaged.
+    codes_checked: Arc<AtomicBool>,
+}
+
+/// The codes of all rows of a part, for reading here and there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Codes<'a> {
+    /// One row after the other.
+    pub all: &'a [u8],
+    /// Of each row.
+    pub constants: &'a [RowConstants],
+    /// Where they must be checked before they are read.
+    unchecked: Option<&'a VectorPart>,
+}
+
+impl Codes<'_> {
+    /// Makes sure that these rows are undamaged.
+    #[inline]
+    pub fn check(&self, rows: &[u32]) -> Result<()> {
+        match self.unchecked {
+            None => Ok(()),
+            Some(part) => rows.iter().try_for_each(|&row| part.codes(row).map(drop)),
+        }
+    }
 }
 
 impl VectorPart {
@@ -196,6 +222,7 @@ impl VectorPart {
             values: file.section(SECTION_ROWS)?,
             codes: file.section(SECTION_CODES)?,
             constants: file.section(SECTION_CONSTANTS)?,
+            codes_checked: Arc::default(),
         };
         let lengths = [
             (&part.values, dimensions * size_of::<f32>()),
@@ -241,11 +268,17 @@ impl VectorPart {
         Ok((codes, constants[0]))
     }
 
-    /// A row's codes, unchecked and only to be prefetched; empty past the last row.
-    #[inline]
-    pub(super) fn codes_hint(&self, row: u32) -> &[u8] {
-        let all: &[u8] = self.codes.cast().unwrap_or_default();
-        all.get(row as usize * self.stride..(row as usize + 1) * self.stride).unwrap_or_default()
+    /// Checks the codes of all rows; walks need not do it from then on.
+    pub fn check_codes(&self) -> Result<()> {
+        self.all_codes()?;
+        self.codes_checked.store(true, Ordering::Relaxed); // the bytes never change
+        Ok(())
+    }
+
+    /// The codes of all rows.
+    pub(super) fn codes_at_random(&self) -> Result<Codes<'_>> {
+        let unchecked = (!self.codes_checked.load(Ordering::Relaxed)).then_some(self);
+        Ok(Codes { all: self.codes.cast()?, constants: self.constants.cast()?, unchecked })
     }
 
     /// All rows in full precision, one after the other, checked.
@@ -253,10 +286,9 @@ impl VectorPart {
         cast(&self.values, self.values.all()?)
     }
 
-    /// The squared lengths of all rows, checked.
-    pub(super) fn norms_squared(&self) -> Result<impl Iterator<Item = f32> + '_> {
-        let constants: &[RowConstants] = cast(&self.constants, self.constants.all()?)?;
-        Ok(constants.iter().map(|constants| constants.norm_squared))
+    /// The codes of all rows, one after the other, and their constants, checked.
+    pub(super) fn all_codes(&self) -> Result<(&[u8], &[RowConstants])> {
+        Ok((self.codes.all()?, cast(&self.constants, self.constants.all()?)?))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A query vector, prepared once: normalised where the metric asks for it, and quantised like a row.
 
 use super::part::{CODE_ZERO, RowConstants, code_stride, quantise};
+use super::distance::TileRow;
 use super::{distance, unit_or_finite};
 use crate::collection::definition::Metric;
 use crate::error::{Code, Error, Result};
@@ -15,6 +16,8 @@ pub struct Query {
     vector: Vec<f32>,
     /// Signed codes, padded with zeros to a row's stride (so that a row's padding never counts).
     codes: Vec<i8>,
+    /// The same with the offset of a row's codes.
+    offset_codes: Vec<u8>,
     scale: f32,
     /// What a row's codes being offset by [`CODE_ZERO`] adds to the product.
     offset: i32,
@@ -32,11 +35,11 @@ impl Query {
         }
         let mut vector = vector.to_vec();
         let norm_squared = unit_or_finite(metric, &mut vector)?;
-        let mut codes = vec![CODE_ZERO; code_stride(vector.len())];
-        let scale = quantise(&vector, &mut codes);
-        let codes: Vec<i8> = codes.into_iter().map(|code| (code ^ CODE_ZERO) as i8).collect();
+        let mut offset_codes = vec![CODE_ZERO; code_stride(vector.len())];
+        let scale = quantise(&vector, &mut offset_codes);
+        let codes: Vec<i8> = offset_codes.iter().map(|code| (code ^ CODE_ZERO) as i8).collect();
         let offset = codes.iter().map(|&code| i32::from(code)).sum::<i32>() * i32::from(CODE_ZERO);
-        Ok(Query { metric, vector, codes, scale, offset, norm_squared })
+        Ok(Query { metric, vector, codes, offset_codes, scale, offset, norm_squared })
     }
 
     /// The metric it was prepared for.
@@ -61,12 +64,38 @@ impl Query {
     /// Approximate similarity to a row's codes.
     #[inline]
     pub(super) fn code_similarity(&self, codes: &[u8], constants: &RowConstants) -> f32 {
-        let product = distance::dot_codes(codes, &self.codes) - self.offset;
-        let dot = product as f32 * (self.scale * constants.scale);
+        self.product_similarity(distance::dot_codes(codes, &self.codes), constants)
+    }
+
+    /// The query's codes, as long as a row's.
+    pub(super) fn codes(&self) -> &[i8] {
+        &self.codes
+    }
+
+    /// Approximate similarity to a row whose codes have this inner product with the query's.
+    #[inline]
+    pub(super) fn product_similarity(&self, product: i32, constants: &RowConstants) -> f32 {
+        let dot = (product - self.offset) as f32 * (self.scale * constants.scale);
         match self.metric {
             Metric::Cosine | Metric::Dot => dot,
             Metric::L2 => 2.0 * dot - constants.norm_squared - self.norm_squared,
         }
+    }
+
+    /// How far [`code_similarity`](Self::code_similarity) to a row may well be from the exact one: three standard deviations
+    /// of what rounding to whole steps does to an inner product.
+    #[inline]
+    pub(super) fn code_error(&self, constants: &RowConstants) -> f32 {
+        let of_row = constants.scale * constants.scale * self.norm_squared;
+        let of_query = self.scale * self.scale * constants.norm_squared;
+        let deviation = ((of_row + of_query) / 12.0).sqrt();
+        3.0 * if self.metric == Metric::L2 { 2.0 * deviation } else { deviation }
+    }
+
+    /// The query as the side of a tile that asks for everything nearer than `below`.
+    pub(super) fn tile_row(&self, below: f32) -> TileRow<'_> {
+        let codes = &self.offset_codes[..self.vector.len().next_multiple_of(4)];
+        TileRow { codes, scale: -2.0 * self.scale, base: self.norm_squared, extension: 0.0, below }
     }
 
     /// The score users see: cosine, inner product, or Euclidean distance.

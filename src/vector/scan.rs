@@ -7,7 +7,7 @@ use crate::store::Result;
 
 /// How many candidates, picked by their codes, are scored in full precision to return `k`: enough that
 /// the rounding of the codes does not cost a neighbour.
-pub(super) fn oversampled(k: usize) -> usize {
+fn oversampled(k: usize) -> usize {
     k.saturating_mul(4).max(k.saturating_add(64))
 }
 
@@ -20,7 +20,7 @@ pub fn scan(part: &VectorPart, query: &Query, k: usize, allowed: Option<&RowSet>
         top.push(Candidate { similarity: query.code_similarity(codes, &constants), row });
         Ok(())
     })?;
-    rescore(part, query, k, top)
+    rescore(part, query, k, top.into_sorted())
 }
 
 /// The `k` best allowed rows, best first, ties by row: full precision throughout.
@@ -38,10 +38,20 @@ pub fn score_rows(part: &VectorPart, query: &Query, rows: &[u32]) -> Result<Vec<
     rows.iter().map(|&row| Ok(query.raw(query.similarity(part.row(row)?)))).collect()
 }
 
-/// The best `k` of some candidates, by their full-precision scores.
-pub(super) fn rescore(part: &VectorPart, query: &Query, k: usize, candidates: Top) -> Result<Vec<Scored>> {
+/// The best `k` of some candidates (best first, by their codes), by their full-precision scores. Those are left out
+/// whose codes are so much worse than the `k`-th score that rounding cannot explain it.
+pub(super) fn rescore(
+    part: &VectorPart,
+    query: &Query,
+    k: usize,
+    candidates: impl IntoIterator<Item = Candidate>,
+) -> Result<Vec<Scored>> {
     let mut top = Top::new(k);
-    for candidate in candidates.into_sorted().into_iter().take(oversampled(k)) {
+    for candidate in candidates {
+        let (_, constants) = part.codes(candidate.row)?;
+        if candidate.similarity + query.code_error(&constants) < top.bar() {
+            continue;
+        }
         let similarity = query.similarity(part.row(candidate.row)?);
         top.push(Candidate { similarity, row: candidate.row });
     }

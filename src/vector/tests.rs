@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 
-use super::fixture::{METRICS, Random, frozen, graph, open, open_graph, part, write};
+use super::fixture::{BUILDERS, METRICS, Random, built_by, frozen, graph, open, open_graph, part, write};
 use super::*;
 use crate::collection::definition::Builder;
 use crate::error::Code;
@@ -101,7 +101,7 @@ fn only_allowed_rows_are_found() {
         assert_eq!(want.len(), 20.min(allowed.len() as usize));
         for found in [
             scan(&part, &query, 20, Some(&allowed)).unwrap(),
-            hnsw::search(&part, &graph, &query, 20, 40, Some(&allowed)).unwrap(),
+            graph::search(&part, &graph, &query, 20, 40, Some(&allowed)).unwrap(),
             recall(&part, Some(&graph), &query, 20, 40, false, Some(&allowed)).unwrap(),
         ] {
             assert_eq!(found.len(), want.len());
@@ -117,22 +117,24 @@ fn the_graph_finds_the_neighbours_with_and_without_filters() {
         let mut random = Random::new(6);
         let vectors = random.clustered(5000, 48, 60);
         let part = part(dir.path(), metric, &vectors);
-        let built = graph(&part);
-        assert_eq!(built.reachable(), 5000);
-        let graph = open_graph(&frozen(dir.path(), &built), 5000);
-        for share in [1.0, 0.5, 0.1, 0.01, 0.001] {
-            let allowed = (share < 1.0).then(|| random.rows(5000, share));
-            let (mut walked, mut planned) = (0.0, 0.0);
-            for _ in 0..50 {
-                let row = random.below(5000);
-                let query = Query::new(metric, 48, &random.near(&vectors[row], 0.3)).unwrap();
-                let want = exact(&part, &query, 10, allowed.as_ref()).unwrap();
-                let found = hnsw::search(&part, &graph, &query, 10, 80, allowed.as_ref()).unwrap();
-                walked += recall_at(10, &found, &want) / 50.0;
-                let found = recall(&part, Some(&graph), &query, 10, 80, false, allowed.as_ref()).unwrap();
-                planned += recall_at(10, &found, &want) / 50.0;
+        for builder in BUILDERS {
+            let built = built_by(builder, &part);
+            assert_eq!(built.reachable(), 5000);
+            let graph = open_graph(&frozen(dir.path(), &built), 5000);
+            for share in [1.0, 0.5, 0.1, 0.01, 0.001] {
+                let allowed = (share < 1.0).then(|| random.rows(5000, share));
+                let (mut walked, mut planned) = (0.0, 0.0);
+                for _ in 0..50 {
+                    let row = random.below(5000);
+                    let query = Query::new(metric, 48, &random.near(&vectors[row], 0.3)).unwrap();
+                    let want = exact(&part, &query, 10, allowed.as_ref()).unwrap();
+                    let found = graph::search(&part, &graph, &query, 10, 80, allowed.as_ref()).unwrap();
+                    walked += recall_at(10, &found, &want) / 50.0;
+                    let found = recall(&part, Some(&graph), &query, 10, 80, false, allowed.as_ref()).unwrap();
+                    planned += recall_at(10, &found, &want) / 50.0;
+                }
+                assert!(walked >= 0.95 && planned >= 0.95, "{builder:?} {metric:?} {share}: {walked} {planned}");
             }
-            assert!(walked >= 0.95 && planned >= 0.95, "{metric:?} at {share}: {walked} {planned}");
         }
     }
 }
@@ -154,7 +156,7 @@ fn a_filter_against_the_query_costs_no_recall() {
         near.iter().for_each(|hit| away.insert(hit.row));
         allowed.and_not(&away);
         let want = exact(&part, &query, 10, Some(&allowed)).unwrap();
-        found += recall_at(10, &hnsw::search(&part, &graph, &query, 10, 80, Some(&allowed)).unwrap(), &want);
+        found += recall_at(10, &graph::search(&part, &graph, &query, 10, 80, Some(&allowed)).unwrap(), &want);
     }
     assert!(found / 20.0 >= 0.95, "{}", found / 20.0);
 }
@@ -183,17 +185,19 @@ fn every_row_is_reachable_and_duplicates_are_found() {
         for metric in METRICS {
             let dir = tempfile::tempdir().unwrap();
             let part = part(dir.path(), metric, vectors);
-            let built = graph(&part);
-            assert_eq!(built.reachable(), part.rows(), "{name} {metric:?}");
-            let graph = open_graph(&frozen(dir.path(), &built), part.rows());
-            let mut recall = 0.0;
-            for probe in 0..20 {
-                let query = Query::new(metric, 16, &vectors[probe * 25]).unwrap();
-                let want = exact(&part, &query, 10, None).unwrap();
-                let found = hnsw::search(&part, &graph, &query, 10, 100, None).unwrap();
-                recall += recall_at(10, &found, &want) / 20.0;
+            for builder in BUILDERS {
+                let built = built_by(builder, &part);
+                assert_eq!(built.reachable(), part.rows(), "{builder:?} {name} {metric:?}");
+                let graph = open_graph(&frozen(dir.path(), &built), part.rows());
+                let mut recall = 0.0;
+                for probe in 0..20 {
+                    let query = Query::new(metric, 16, &vectors[probe * 25]).unwrap();
+                    let want = exact(&part, &query, 10, None).unwrap();
+                    let found = graph::search(&part, &graph, &query, 10, 100, None).unwrap();
+                    recall += recall_at(10, &found, &want) / 20.0;
+                }
+                assert!(recall >= 0.95, "{builder:?} {name} {metric:?}: {recall}");
             }
-            assert!(recall >= 0.95, "{name} {metric:?}: {recall}");
         }
     }
 }
@@ -211,11 +215,11 @@ fn empty_parts_and_single_rows_are_searched() {
             for found in [
                 scan(&part, &query, 5, None).unwrap(),
                 exact(&part, &query, 5, None).unwrap(),
-                hnsw::search(&part, &graph, &query, 5, 10, None).unwrap(),
+                graph::search(&part, &graph, &query, 5, 10, None).unwrap(),
             ] {
                 assert_eq!(found.iter().map(|hit| hit.row).collect::<Vec<_>>(), want);
             }
-            assert_eq!(hnsw::search(&part, &graph, &query, 0, 10, None).unwrap(), []);
+            assert_eq!(graph::search(&part, &graph, &query, 0, 10, None).unwrap(), []);
         }
     }
 }
@@ -224,8 +228,8 @@ fn empty_parts_and_single_rows_are_searched() {
 fn a_cancelled_build_gives_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let part = part(dir.path(), Metric::L2, &Random::new(9).clustered(2500, 8, 3));
-    let parameters = hnsw::GraphParameters { m: 8, ef_construction: 20 };
-    let built = hnsw::build(&part, Builder::HnswRs, parameters, &AtomicBool::new(true)).unwrap();
+    let parameters = graph::GraphParameters { m: 8, ef_construction: 20 };
+    let built = graph::build(&part, Builder::HnswRs, parameters, &AtomicBool::new(true)).unwrap();
     assert!(built.is_none());
 }
 
@@ -242,24 +246,24 @@ fn wrong_links_under_right_checksums_are_no_panic() {
     let mut named = 0;
     for trial in 0..200 {
         let mut bad = built.clone();
-        let layer = trial % bad.layers.len();
-        let layer = &mut bad.layers[layer];
         let wrong = [1200, 5_000_000, u32::MAX - 1, 0, 1199][trial % 5];
         if trial % 3 == 0 {
-            let row = random.below(layer.rows.len());
-            layer.rows[row] = wrong;
+            let entry = random.below(bad.entry_rows.len());
+            bad.entry_rows[entry] = wrong;
         } else {
-            for node in 0..layer.links.nodes() as u32 {
-                let mut links = layer.links.of(node).to_vec();
+            for node in 0..bad.rows() {
+                let mut links = bad.links.of(node).to_vec();
                 let at = random.below(links.len().max(1));
                 if let Some(link) = links.get_mut(at) {
                     *link = wrong;
                 }
-                layer.links.set(node, links);
+                bad.links.set(node, links);
             }
         }
-        let graph = open_graph(&frozen(dir.path(), &bad), 1200);
-        match hnsw::search(&part, &graph, &query, 10, 50, None) {
+        let file = PartFile::open(&frozen(dir.path(), &bad), PartKind::Graph).unwrap();
+        let searched = GraphPart::open(file, 1200)
+            .and_then(|graph| graph::search(&part, &graph, &query, 10, 50, None));
+        match searched {
             Ok(found) => assert!(found.iter().all(|hit| hit.row < 1200)),
             Err(StoreError::Corrupt { path, .. }) => {
                 assert!(path.ends_with("rows.graph"));
@@ -283,7 +287,7 @@ fn a_flipped_byte_of_either_file_is_an_error_that_names_it_or_is_not_touched() {
     let search = || -> store::Result<Vec<Scored>> {
         let part = VectorPart::open(PartFile::open(&rows, PartKind::Vectors)?)?;
         let graph = GraphPart::open(PartFile::open(&links, PartKind::Graph)?, 600)?;
-        hnsw::search(&part, &graph, &query, 10, 50, None)
+        graph::search(&part, &graph, &query, 10, 50, None)
     };
     let want = search().unwrap();
     for path in [&rows, &links] {
@@ -314,6 +318,22 @@ fn a_graph_of_other_rows_is_refused() {
     let path = frozen(dir.path(), &graph(&small));
     let file = PartFile::open(&path, PartKind::Graph).unwrap();
     assert!(matches!(GraphPart::open(file, 11), Err(StoreError::Corrupt { .. })));
+
+    let longer = part(dir.path(), Metric::L2, &random.clustered(10, 9, 2));
+    let query = Query::new(Metric::L2, 9, &random.vector(9)).unwrap();
+    let error = graph::search(&longer, &open_graph(&path, 10), &query, 3, 10, None).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn the_same_rows_make_the_same_graph_on_any_number_of_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let part = part(dir.path(), Metric::Dot, &Random::new(14).clustered(3000, 20, 9));
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        std::fs::read(frozen(dir.path(), &pool.install(|| graph(&part)))).unwrap()
+    };
+    assert_eq!(with(1), with(3));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The three inner loops of the dense leg, behind one table of function pointers that is filled once
+//! The inner loops of the dense leg, behind one table of function pointers that is filled once
 //! with the fastest kernels this processor has.
 //!
 //! The functions are safe: both slices are cut to the shorter length before a kernel sees them, and a
@@ -13,13 +13,44 @@ mod x86;
 
 use std::sync::LazyLock;
 
-/// One family of kernels. Contract of the caller: the slices have the same length, and the processor
-/// has the instructions that the family's constructor detected.
+/// The codes of a row take up a multiple of this: a cache line.
+pub const CODE_ALIGN: usize = 64;
+/// In [`dot_rows`], rows ahead whose codes are asked for.
+const AHEAD: usize = 6;
+/// Rows side by side in a panel.
+pub const LANES: usize = 16;
+/// Words of each row at the head of a panel: scale, base and extension as `f32`, then the bias.
+pub const PANEL_HEADER: usize = 4;
+/// Rows compared with a panel at a time.
+pub const TILE_ROWS: usize = 4;
+
+/// A row to be compared with the rows of panels. For lane `l` of a panel its distance is
+/// `base + base[l] + scale · scale[l] · (codes · codes[l] − bias[l]) + extension · extension[l]`, at least 0.
+#[derive(Clone, Copy, Debug)]
+pub struct TileRow<'a> {
+    /// Codes with an offset of 128, whole groups of four.
+    pub codes: &'a [u8],
+    /// What a step of the codes is worth, times -2.
+    pub scale: f32,
+    /// The squared length.
+    pub base: f32,
+    /// The added coordinate, times -2.
+    pub extension: f32,
+    /// Only what is nearer than this is asked for.
+    pub below: f32,
+}
+
+/// One family of kernels. Contract of the caller: slices of values or codes have the same length, a panel has
+/// `LANES` words for each of its header's words and for each group of a row's codes, and the processor has the
+/// instructions that the family's constructor detected.
 struct Kernels {
     name: &'static str,
     dot: unsafe fn(&[f32], &[f32]) -> f32,
     l2_squared: unsafe fn(&[f32], &[f32]) -> f32,
     dot_codes: unsafe fn(&[u8], &[i8]) -> i32,
+    dot_rows: unsafe fn(&[u8], &[u32], &[i8], &mut [i32]),
+    near: unsafe fn(&[TileRow<'_>; TILE_ROWS], &[i32], &mut [[f32; LANES]; TILE_ROWS]) -> [u16; TILE_ROWS],
+    near_one: unsafe fn(&[TileRow<'_>; 1], &[i32], &mut [[f32; LANES]; 1]) -> [u16; 1],
 }
 
 const SCALAR: Kernels = Kernels {
@@ -27,6 +58,9 @@ const SCALAR: Kernels = Kernels {
     dot: scalar::dot,
     l2_squared: scalar::l2_squared,
     dot_codes: scalar::dot_codes,
+    dot_rows: scalar::dot_rows,
+    near: scalar::near,
+    near_one: scalar::near,
 };
 
 static BEST: LazyLock<Kernels> = LazyLock::new(|| available().pop().unwrap_or(SCALAR));
@@ -78,6 +112,70 @@ pub fn dot_codes(a: &[u8], b: &[i8]) -> i32 {
     unsafe {
         (BEST.dot_codes)(a, b)
     }
+}
+
+/// Inner products of the codes of some rows and a query's. `codes` are all rows, one after the other, each as long as
+/// `query`. Nothing is done where a row lies outside of them.
+#[inline]
+pub fn dot_rows(codes: &[u8], rows: &[u32], query: &[i8], products: &mut [i32]) {
+    let stride = query.len();
+    let fit = stride > 0
+        && stride % CODE_ALIGN == 0
+        && products.len() == rows.len()
+        && rows.iter().fold(0, |last, &row| last.max(row)) as usize * stride + stride <= codes.len();
+    if fit {
+        #[expect(unsafe_code, reason = "see SAFETY")]
+        // SAFETY: as just checked, and the table holds only detected kernels.
+        unsafe {
+            (BEST.dot_rows)(codes, rows, query, products);
+        }
+    }
+}
+
+/// A tile of up to [`TILE_ROWS`] rows (at least one); free places ask for nothing.
+pub fn tile<'a>(rows: &[u32], mut row: impl FnMut(u32) -> TileRow<'a>) -> [TileRow<'a>; TILE_ROWS] {
+    let first = row(rows[0]);
+    let mut tile = [TileRow { below: 0.0, ..first }; TILE_ROWS];
+    tile[0] = first;
+    for (slot, &number) in tile.iter_mut().zip(rows).skip(1) {
+        *slot = row(number);
+    }
+    tile
+}
+
+/// Distances of four rows to the rows of a panel, and for each a mask of the lanes that are nearer than asked for.
+/// Nothing is near where the panel's length does not fit the rows' codes.
+#[inline]
+pub fn near(
+    rows: &[TileRow<'_>; TILE_ROWS],
+    panel: &[i32],
+    distances: &mut [[f32; LANES]; TILE_ROWS],
+) -> [u16; TILE_ROWS] {
+    if !rows.iter().all(|row| fits(row, panel)) {
+        return [0; TILE_ROWS];
+    }
+    #[expect(unsafe_code, reason = "see SAFETY")]
+    // SAFETY: the panel has the length that the rows ask for, and the table holds only detected kernels.
+    unsafe {
+        (BEST.near)(rows, panel, distances)
+    }
+}
+
+/// [`near`] for one row.
+#[inline]
+pub fn near_one(row: &TileRow<'_>, panel: &[i32], distances: &mut [f32; LANES]) -> u16 {
+    if !fits(row, panel) {
+        return 0;
+    }
+    #[expect(unsafe_code, reason = "see SAFETY")]
+    // SAFETY: the panel has the length that the row asks for, and the table holds only detected kernels.
+    let [mask] = unsafe { (BEST.near_one)(&[*row], panel, std::array::from_mut(distances)) };
+    mask
+}
+
+#[inline]
+fn fits(row: &TileRow<'_>, panel: &[i32]) -> bool {
+    row.codes.len() % 4 == 0 && panel.len() == LANES * (PANEL_HEADER + row.codes.len() / 4)
 }
 
 /// Asks the processor to load `bytes` into its caches. A hint: it reads nothing.
@@ -132,6 +230,65 @@ mod tests {
                 // SAFETY: equal lengths, detected kernels.
                 let got = unsafe { (family.dot_codes)(&a, &b) };
                 assert_eq!(got, scalar::dot_codes(&a, &b), "{}", family.name);
+            });
+        }
+    }
+
+    proptest! {
+        #[test]
+        #[expect(unsafe_code, reason = "see SAFETY")]
+        fn products_of_rows_are_those_of_each_row(
+            lines in 1usize..6,
+            rows in prop::collection::vec(0u32..9, 0..20),
+            bytes in prop::collection::vec(any::<u8>(), 10 * 6 * CODE_ALIGN),
+        ) {
+            let stride = lines * CODE_ALIGN;
+            let query: Vec<i8> = bytes[..stride].iter().map(|&byte| byte as i8).collect();
+            let codes = &bytes[stride..stride * 10];
+            let one = |&row: &u32| scalar::dot_codes(&codes[row as usize * stride..][..stride], &query);
+            let want: Vec<i32> = rows.iter().map(one).collect();
+            available().iter().for_each(|family| {
+                let mut got = vec![0; rows.len()];
+                // SAFETY: nine rows of the query's length, all `rows` below nine; detected kernels.
+                unsafe { (family.dot_rows)(codes, &rows, &query, &mut got) };
+                assert_eq!(got, want, "{}", family.name);
+            });
+        }
+    }
+
+    proptest! {
+        #[test]
+        #[expect(unsafe_code, reason = "see SAFETY")]
+        fn distances_to_panels_are_the_same_bit_for_bit(
+            groups in 1usize..70,
+            bytes in prop::collection::vec(any::<u8>(), 70 * 4 * (LANES + TILE_ROWS)),
+            factors in prop::collection::vec(-2.0f32..2.0, 3 * (LANES + TILE_ROWS)),
+            below in 0.0f32..100_000.0,
+        ) {
+            let (codes, lanes) = bytes.split_at(70 * 4 * TILE_ROWS);
+            let (factors, heads) = factors.split_at(3 * TILE_ROWS);
+            let tile: [TileRow<'_>; TILE_ROWS] = std::array::from_fn(|row| {
+                let codes = &codes[row * 280..row * 280 + groups * 4];
+                let [scale, base, extension] = [factors[row * 3], factors[row * 3 + 1], factors[row * 3 + 2]];
+                TileRow { codes, scale, base, extension, below }
+            });
+            let mut panel: Vec<i32> = heads.iter().map(|x| x.to_bits() as i32).collect();
+            panel.extend((0..LANES as i32).map(|lane| lane * 1000));
+            panel.extend(lanes.chunks_exact(4).take(groups * LANES).map(|word| {
+                i32::from_le_bytes([word[0], word[1], word[2], word[3]])
+            }));
+            let mut want = [[0.0; LANES]; TILE_ROWS];
+            let mask = scalar::near(&tile, &panel, &mut want);
+            each_family(|family| {
+                let (mut got, mut one) = ([[0.0; LANES]; TILE_ROWS], [[0.0; LANES]; 1]);
+                // SAFETY: the panel has a word for each lane and group; detected kernels.
+                let masks = unsafe { (family.near)(&tile, &panel, &mut got) };
+                assert_eq!((masks, got), (mask, want), "{}", family.name);
+                for row in 0..TILE_ROWS {
+                    // SAFETY: as above.
+                    let masks = unsafe { (family.near_one)(&[tile[row]], &panel, &mut one) };
+                    assert_eq!((masks[0], one[0]), (mask[row], want[row]), "{}", family.name);
+                }
             });
         }
     }

@@ -1,5 +1,7 @@
 //! Plain loops: the reference, and what runs where no vector instructions are known.
 
+use super::{AHEAD, LANES, PANEL_HEADER, TileRow, prefetch};
+
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
@@ -10,4 +12,58 @@ pub(super) fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
 
 pub(super) fn dot_codes(a: &[u8], b: &[i8]) -> i32 {
     a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+}
+
+/// Inlined so that other families can compile it for their instructions.
+#[inline(always)]
+pub(super) fn near<const ROWS: usize>(
+    rows: &[TileRow<'_>; ROWS],
+    panel: &[i32],
+    distances: &mut [[f32; LANES]; ROWS],
+) -> [u16; ROWS] {
+    let (header, codes) = panel.split_at(PANEL_HEADER * LANES);
+    let factor = |word: usize, lane: usize| f32::from_bits(header[word * LANES + lane] as u32);
+    let mut below = [0; ROWS];
+    for ((row, distances), below) in rows.iter().zip(distances).zip(&mut below) {
+        let mut products = [0i32; LANES];
+        for (group, words) in row.codes.chunks_exact(4).zip(codes.chunks_exact(LANES)) {
+            let [a, b, c, d] = [group[0], group[1], group[2], group[3]].map(i32::from);
+            for (product, &word) in products.iter_mut().zip(words) {
+                let [w, x, y, z] = [word << 24 >> 24, word << 16 >> 24, word << 8 >> 24, word >> 24];
+                *product += a * w + b * x + c * y + d * z;
+            }
+        }
+        for lane in 0..LANES {
+            let product = (products[lane] - header[3 * LANES + lane]) as f32;
+            let distance = (row.base + factor(1, lane))
+                + (row.scale * factor(0, lane)) * product
+                + row.extension * factor(2, lane);
+            distances[lane] = if distance > 0.0 { distance } else { 0.0 };
+            *below |= u16::from(distances[lane] < row.below) << lane;
+        }
+    }
+    below
+}
+
+pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &[i8], products: &mut [i32]) {
+    each_row(codes, rows, query, products, dot_codes);
+}
+
+/// [`super::dot_rows`] by a kernel for one row.
+#[inline(always)]
+pub(super) fn each_row(
+    codes: &[u8],
+    rows: &[u32],
+    query: &[i8],
+    products: &mut [i32],
+    dot_codes: impl Fn(&[u8], &[i8]) -> i32,
+) {
+    let codes_of = |row: u32| &codes[row as usize * query.len()..(row as usize + 1) * query.len()];
+    rows.iter().take(AHEAD).for_each(|&row| prefetch(codes_of(row)));
+    for (at, (&row, product)) in rows.iter().zip(products).enumerate() {
+        if let Some(&ahead) = rows.get(at + AHEAD) {
+            prefetch(codes_of(ahead));
+        }
+        *product = dot_codes(codes_of(row), query);
+    }
 }

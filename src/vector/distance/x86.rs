@@ -3,7 +3,7 @@
 
 use core::arch::x86_64::*;
 
-use super::Kernels;
+use super::{Kernels, LANES, PANEL_HEADER, TILE_ROWS, TileRow};
 
 pub(super) fn available() -> Vec<Kernels> {
     let mut families = Vec::new();
@@ -13,6 +13,9 @@ pub(super) fn available() -> Vec<Kernels> {
             dot: avx2::dot,
             l2_squared: avx2::l2_squared,
             dot_codes: avx2::dot_codes,
+            dot_rows: avx2::dot_rows,
+            near: avx2::near::<TILE_ROWS>,
+            near_one: avx2::near::<1>,
         });
     }
     if is_x86_feature_detected!("avx512f")
@@ -24,6 +27,9 @@ pub(super) fn available() -> Vec<Kernels> {
             dot: avx512::dot,
             l2_squared: avx512::l2_squared,
             dot_codes: avx512::dot_codes,
+            dot_rows: avx512::dot_rows,
+            near: avx512::near,
+            near_one: avx512::near_one,
         });
     }
     families
@@ -38,6 +44,7 @@ pub(super) fn prefetch(bytes: &[u8]) {
 }
 
 mod avx512 {
+    use super::super::scalar;
     use super::*;
 
     /// Lanes of one register.
@@ -138,6 +145,92 @@ mod avx512 {
         }
         _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
     }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &[i8], products: &mut [i32]) {
+        scalar::each_row(codes, rows, query, products, |a, b| dot_codes(a, b));
+    }
+
+    /// # Safety
+    /// The panel must have `LANES` words for each header word and for each group of every row's codes.
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub(super) unsafe fn near(
+        rows: &[TileRow<'_>; TILE_ROWS],
+        panel: &[i32],
+        distances: &mut [[f32; LANES]; TILE_ROWS],
+    ) -> [u16; TILE_ROWS] {
+        let groups = panel.len() / LANES - PANEL_HEADER;
+        let words = panel[PANEL_HEADER * LANES..].as_ptr();
+        let codes: [*const u8; TILE_ROWS] = std::array::from_fn(|row| rows[row].codes.as_ptr());
+        let mut sums = [_mm512_setzero_si512(); TILE_ROWS];
+        for group in 0..groups {
+            // SAFETY: the caller's: group `group` has LANES words in the panel and four codes in every row.
+            unsafe {
+                let lanes = _mm512_loadu_si512(words.add(group * LANES).cast());
+                for (sum, codes) in sums.iter_mut().zip(codes) {
+                    let four = codes.add(group * 4).cast::<i32>().read_unaligned();
+                    *sum = _mm512_dpbusd_epi32(*sum, _mm512_set1_epi32(four), lanes);
+                }
+            }
+        }
+        // SAFETY: the caller's: the panel has a header.
+        std::array::from_fn(|row| unsafe { finish(&rows[row], sums[row], panel, &mut distances[row]) })
+    }
+
+    /// # Safety
+    /// As [`near`].
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub(super) unsafe fn near_one(
+        rows: &[TileRow<'_>; 1],
+        panel: &[i32],
+        distances: &mut [[f32; LANES]; 1],
+    ) -> [u16; 1] {
+        const STEP: usize = 4;
+        let groups = panel.len() / LANES - PANEL_HEADER;
+        let words = panel[PANEL_HEADER * LANES..].as_ptr();
+        let codes = rows[0].codes.as_ptr();
+        let mut sums = [_mm512_setzero_si512(); STEP];
+        // SAFETY: the caller's: every group has LANES words in the panel and four codes in the row.
+        unsafe {
+            let add = |sum: &mut __m512i, group: usize| {
+                let four = codes.add(group * 4).cast::<i32>().read_unaligned();
+                let lanes = _mm512_loadu_si512(words.add(group * LANES).cast());
+                *sum = _mm512_dpbusd_epi32(*sum, _mm512_set1_epi32(four), lanes);
+            };
+            let whole = groups / STEP * STEP;
+            for group in (0..whole).step_by(STEP) {
+                for (step, sum) in sums.iter_mut().enumerate() {
+                    add(sum, group + step);
+                }
+            }
+            (whole..groups).for_each(|group| add(&mut sums[0], group));
+            let low = _mm512_add_epi32(sums[0], sums[1]);
+            let sum = _mm512_add_epi32(low, _mm512_add_epi32(sums[2], sums[3]));
+            [finish(&rows[0], sum, panel, &mut distances[0])]
+        }
+    }
+
+    /// Distances from products. No fused operations: the reference rounds after each.
+    ///
+    /// # Safety
+    /// The panel must have a header.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn finish(row: &TileRow<'_>, sum: __m512i, panel: &[i32], distances: &mut [f32; LANES]) -> u16 {
+        let header = panel.as_ptr();
+        // SAFETY: the caller's: there are PANEL_HEADER * LANES words.
+        let [scales, bases, extensions, biases] = [0, 1, 2, 3]
+            .map(|word| unsafe { _mm512_loadu_si512(header.add(word * LANES).cast()) });
+        let factor = |x: f32, lanes: __m512i| _mm512_mul_ps(_mm512_set1_ps(x), _mm512_castsi512_ps(lanes));
+        let product = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, biases));
+        let base = _mm512_add_ps(_mm512_set1_ps(row.base), _mm512_castsi512_ps(bases));
+        let distance = _mm512_add_ps(base, _mm512_mul_ps(factor(row.scale, scales), product));
+        let distance = _mm512_add_ps(distance, factor(row.extension, extensions));
+        let distance = _mm512_max_ps(distance, _mm512_setzero_ps());
+        // SAFETY: `distances` has LANES places.
+        unsafe { _mm512_storeu_ps(distances.as_mut_ptr(), distance) };
+        _mm512_cmp_ps_mask::<_CMP_LT_OQ>(distance, _mm512_set1_ps(row.below))
+    }
 }
 
 mod avx2 {
@@ -194,6 +287,21 @@ mod avx2 {
         let half = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
         let quarter = _mm_add_ps(half, _mm_movehl_ps(half, half));
         _mm_cvtss_f32(_mm_add_ss(quarter, _mm_shuffle_ps::<1>(quarter, quarter)))
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &[i8], products: &mut [i32]) {
+        scalar::each_row(codes, rows, query, products, |a, b| dot_codes(a, b));
+    }
+
+    /// The plain loops, compiled for these instructions.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn near<const ROWS: usize>(
+        rows: &[TileRow<'_>; ROWS],
+        panel: &[i32],
+        distances: &mut [[f32; LANES]; ROWS],
+    ) -> [u16; ROWS] {
+        scalar::near(rows, panel, distances)
     }
 
     /// Widens to 16 bits first: `vpmaddubsw` would saturate.

@@ -1,103 +1,18 @@
-//! Makes a built graph one that a search can rely on: diverse links, and every row reachable.
+//! Makes every row reachable.
 
 use std::collections::{HashSet, VecDeque};
 
-use rayon::prelude::*;
+use crate::vector::graph::links::{Links, NONE};
 
-use super::links::{Graph, Layer, Links, NONE};
-use super::space::Space;
-
-/// Selects the links of every node anew from its own links and the nodes that link to it, nearest
-/// first, leaving out a candidate that is nearer to a selected one than to the node (Malkov &
-/// Yashunin, algorithm 4); free places are filled with the nearest left out.
+/// Walks from `start`; each row the walk does not find gets one link from a found row near it.
 ///
-/// A builder that drops the farthest link when a list is full leaves dense clusters without a way out.
-pub(super) fn diversify(layer: &Layer, space: &Space<'_>) -> Links {
-    let (links, rows) = (&layer.links, &layer.rows);
-    let reverse = Reverse::of(links);
-    let mut selected = Links::new(links.nodes(), links.width());
-    let width = links.width();
-    selected.flat_mut().par_chunks_mut(width).enumerate().for_each(|(node, list)| {
-        let from = rows[node];
-        let node = node as u32;
-        let mut candidates: Vec<(f32, u32)> = links
-            .of(node)
-            .iter()
-            .chain(reverse.of_node(node))
-            .map(|&to| (space.distance(from, rows[to as usize]), to))
-            .collect();
-        candidates.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        candidates.dedup();
-        let mut left_out = Vec::new();
-        let mut count = 0;
-        for (distance, to) in candidates {
-            if count == width {
-                break;
-            }
-            let row = rows[to as usize];
-            if list[..count].iter().all(|&kept| space.distance(row, rows[kept as usize]) > distance) {
-                list[count] = to;
-                count += 1;
-            } else {
-                left_out.push(to);
-            }
-        }
-        for (slot, to) in list[count..].iter_mut().zip(left_out) {
-            *slot = to;
-        }
-    });
-    selected
-}
-
-/// Who links to a node.
-struct Reverse {
-    starts: Vec<usize>,
-    from: Vec<u32>,
-}
-
-impl Reverse {
-    fn of(links: &Links) -> Reverse {
-        let nodes = links.nodes();
-        let mut starts = vec![0usize; nodes + 1];
-        for node in 0..nodes as u32 {
-            links.of(node).iter().for_each(|&to| starts[to as usize + 1] += 1);
-        }
-        for node in 0..nodes {
-            starts[node + 1] += starts[node];
-        }
-        let mut next = starts.clone();
-        let mut from = vec![0; starts[nodes]];
-        for node in 0..nodes as u32 {
-            for &to in links.of(node) {
-                from[next[to as usize]] = node;
-                next[to as usize] += 1;
-            }
-        }
-        Reverse { starts, from }
-    }
-
-    fn of_node(&self, node: u32) -> &[u32] {
-        &self.from[self.starts[node as usize]..self.starts[node as usize + 1]]
-    }
-}
-
-/// Makes every node of every layer reachable from the entry point.
-pub(super) fn connect_layers(graph: &mut Graph) {
-    let Some(entry) = graph.entry_row() else { return };
-    for layer in &mut graph.layers {
-        // the entry row is in the top layer, so it is in all of them
-        if let Ok(start) = layer.rows.binary_search(&entry) {
-            connect(&mut layer.links, start as u32);
-        }
-    }
-}
-
-/// Walks from `start`; each node the walk does not find gets one link from a found node near it.
-///
-/// The links by which the walk first came to each node form a tree. A full list gives up its last link
+/// The links by which the walk first came to each row form a tree. A full list gives up its last link
 /// that is not in the tree, so that nothing found is lost again: when this returns, the tree has
-/// all nodes.
-fn connect(links: &mut Links, start: u32) {
+/// all rows.
+pub(super) fn connect(links: &mut Links, start: u32) {
+    if links.nodes() == 0 {
+        return;
+    }
     let mut tree = Tree::new(links, start);
     for node in 0..links.nodes() as u32 {
         if tree.has(node) {
@@ -129,6 +44,35 @@ fn nearby(links: &Links, tree: &Tree, node: u32) -> Option<(u32, usize)> {
         }
     }
     None
+}
+
+/// Which rows have a path to `target`.
+pub(super) fn leading_to(links: &Links, target: u32) -> Vec<bool> {
+    let nodes = links.nodes() as u32;
+    let mut starts = vec![0usize; nodes as usize + 1];
+    (0..nodes).flat_map(|node| links.of(node)).for_each(|&to| starts[to as usize + 1] += 1);
+    for node in 0..nodes as usize {
+        starts[node + 1] += starts[node];
+    }
+    let mut next = starts.clone();
+    let mut from = vec![0; starts[nodes as usize]];
+    for node in 0..nodes {
+        for &to in links.of(node) {
+            from[next[to as usize]] = node;
+            next[to as usize] += 1;
+        }
+    }
+    let mut leads = vec![false; nodes as usize];
+    leads[target as usize] = true;
+    let mut stack = vec![target];
+    while let Some(node) = stack.pop() {
+        for &before in &from[starts[node as usize]..starts[node as usize + 1]] {
+            if !std::mem::replace(&mut leads[before as usize], true) {
+                stack.push(before);
+            }
+        }
+    }
+    leads
 }
 
 struct Tree {

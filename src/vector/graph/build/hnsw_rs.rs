@@ -1,27 +1,12 @@
-//! What links the rows: the seam, and the builder on top of the `hnsw_rs` crate.
+//! The builder on top of the `hnsw_rs` crate.
 
-use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hnsw_rs::anndists::dist::Distance;
 use hnsw_rs::hnsw::Hnsw;
 
-use super::links::{Graph, Layer, Links};
-use super::{GraphParameters, Space};
-
-/// Links rows into layers. It need not reach every row and may link badly among near-duplicates: its
-/// graph is repaired afterwards.
-pub trait GraphBuilder: Debug + Send + Sync {
-    /// A graph whose bottom layer has a node for every row of `space`, and links for the rows in
-    /// `distinct` (ascending), with the threads of the current rayon pool. `None` once `cancel` is set.
-    fn build(
-        &self,
-        space: &Space<'_>,
-        distinct: &[u32],
-        parameters: GraphParameters,
-        cancel: &AtomicBool,
-    ) -> Option<Graph>;
-}
+use super::{GraphBuilder, GraphParameters, Layer, Space};
+use crate::vector::graph::links::Links;
 
 /// Rows inserted by one thread first: concurrent inserts into an empty graph leave rows without links.
 const SERIAL_ROWS: usize = 1000;
@@ -49,9 +34,9 @@ impl GraphBuilder for HnswRs {
         distinct: &[u32],
         parameters: GraphParameters,
         cancel: &AtomicBool,
-    ) -> Option<Graph> {
+    ) -> Option<Vec<Layer>> {
         if distinct.is_empty() {
-            return Some(Graph { layers: Vec::new(), m: parameters.m }); // `hnsw_rs` panics on it
+            return Some(Vec::new()); // `hnsw_rs` panics on it
         }
         let (m, ef) = (parameters.m as usize, parameters.ef_construction as usize);
         let hnsw: Hnsw<'_, u32, _> = Hnsw::new(m, distinct.len(), MAX_LAYERS, ef, RowDistance(space));
@@ -70,24 +55,21 @@ impl GraphBuilder for HnswRs {
                 batch.iter().map(|row| (std::slice::from_ref(row), *row as usize)).collect();
             hnsw.parallel_insert_slice(&rows);
         }
-        Some(read_out(&hnsw, space.rows(), parameters.m))
+        Some(read_out(&hnsw, parameters.m))
     }
 }
 
 /// The layers of what `hnsw_rs` built. Of a point's lists only those up to its own level are links, and
 /// of these only the ones to points that are in that layer.
-fn read_out(hnsw: &Hnsw<'_, u32, RowDistance<'_>>, rows: u32, m: u32) -> Graph {
+fn read_out(hnsw: &Hnsw<'_, u32, RowDistance<'_>>, m: u32) -> Vec<Layer> {
     let points = hnsw.get_point_indexation();
     let mut layers: Vec<Vec<u32>> = Vec::new();
     for point in points {
         let level = point.get_point_id().0 as usize;
         layers.resize_with(layers.len().max(level + 1), Vec::new);
-        for layer in &mut layers[1..=level] {
+        for layer in &mut layers[..=level] {
             layer.push(point.get_origin_id() as u32);
         }
-    }
-    if let Some(bottom) = layers.first_mut() {
-        *bottom = (0..rows).collect();
     }
     let mut layers: Vec<Layer> = layers
         .into_iter()
@@ -102,12 +84,12 @@ fn read_out(hnsw: &Hnsw<'_, u32, RowDistance<'_>>, rows: u32, m: u32) -> Graph {
         let row = point.get_origin_id() as u32;
         let lists = point.get_neighborhood_id();
         for (level, layer) in layers.iter_mut().enumerate().take(point.get_point_id().0 as usize + 1) {
-            let node = |row: u32| layer.rows.binary_search(&row).ok().map(|node| node as u32);
-            let links = lists[level].iter().filter_map(|link| node(link.d_id as u32));
-            if let Some(from) = node(row) {
-                layer.links.set(from, links.filter(|&to| to != from));
+            let links = lists[level].iter().map(|link| link.d_id as u32);
+            let links = links.filter(|to| *to != row && layer.rows.binary_search(to).is_ok());
+            if let Ok(node) = layer.rows.binary_search(&row) {
+                layer.links.set(node as u32, links.collect::<Vec<_>>());
             }
         }
     }
-    Graph { layers, m }
+    layers
 }

@@ -1,12 +1,13 @@
 //! A graph in memory, between building and freezing.
 
+use super::build::Panels;
 use crate::store::{PartWriter, Result};
 
 /// Where a list of links ends before its full width. No row has this number.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// Lists of links of a fixed width, one per node. Node numbers are positions in the layer.
-#[derive(Clone, Debug)]
+/// Lists of links of a fixed width, one per node.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Links {
     width: usize,
     flat: Vec<u32>,
@@ -54,41 +55,38 @@ impl Links {
     }
 }
 
-/// One layer of a graph.
-#[derive(Clone, Debug)]
-pub struct Layer {
-    /// The rows in this layer, ascending: node `i` is row `rows[i]`. The bottom layer has every row.
-    pub rows: Vec<u32>,
-    /// The links between its nodes.
-    pub links: Links,
-}
-
-/// A graph in memory.
+/// A graph in memory: node `i` is row `i`.
 #[derive(Clone, Debug)]
 pub struct Graph {
-    /// Bottom layer first; the rows of a layer are among the rows of the layer below. Empty where
-    /// there are no rows.
-    pub layers: Vec<Layer>,
-    /// Links of a node in the upper layers; twice as many in the bottom layer.
-    pub m: u32,
+    /// Length of the vectors.
+    pub dimensions: u32,
+    /// The links of every row.
+    pub links: Links,
+    /// Rows that a search may start from, ascending; empty where there are no rows.
+    pub entry_rows: Vec<u32>,
+    /// The entry rows, packed.
+    pub entries: Panels,
 }
 
 impl Graph {
     /// How many rows it has.
     pub fn rows(&self) -> u32 {
-        self.layers.first().map_or(0, |bottom| bottom.rows.len() as u32)
+        self.links.nodes() as u32
     }
 
-    /// How many rows can be reached from the entry point over the bottom layer: all of them.
+    /// How many rows can be reached from the worst entry: all of them.
     pub fn reachable(&self) -> u32 {
-        let (Some(bottom), Some(entry)) = (self.layers.first(), self.entry_row()) else { return 0 };
-        let mut seen = vec![false; bottom.rows.len()];
+        self.entry_rows.iter().map(|&entry| self.reachable_from(entry)).min().unwrap_or(0)
+    }
+
+    fn reachable_from(&self, entry: u32) -> u32 {
+        let mut seen = vec![false; self.links.nodes()];
         let mut stack = vec![entry];
         seen[entry as usize] = true;
         let mut count = 0;
         while let Some(node) = stack.pop() {
             count += 1;
-            for &to in bottom.links.of(node) {
+            for &to in self.links.of(node) {
                 if !std::mem::replace(&mut seen[to as usize], true) {
                     stack.push(to);
                 }
@@ -100,10 +98,5 @@ impl Graph {
     /// Writes a `graph` part, fsyncs it and returns its length in bytes.
     pub fn write(&self, writer: PartWriter) -> Result<u64> {
         super::part::write(self, writer)
-    }
-
-    /// The row a search starts from: the first of the top layer.
-    pub(super) fn entry_row(&self) -> Option<u32> {
-        self.layers.last().and_then(|top| top.rows.first().copied())
     }
 }

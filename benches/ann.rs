@@ -1,0 +1,203 @@
+//! Recall and speed of the vector index on vectors from Parquet files, one JSON object a line.
+//!
+//! `--base` has a column `embedding`; `--queries` has `embedding` and, if they are known, the exact `neighbours` (row
+//! numbers of the base, nearest first). `benches/peers/ann.py` runs the same files through other libraries.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Float32Type, UInt32Type};
+use clap::{Parser, ValueEnum};
+use gleaner::collection::definition::{Builder, Metric, VectorDefinition};
+use gleaner::store::{OsDisk, PartFile, PartKind, PartWriter};
+use gleaner::vector::graph::{self, GraphParameters};
+use gleaner::vector::{self, GraphPart, Query, VectorPart, VectorWriter};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+const K: usize = 10;
+/// Every `ef` is measured for at least this long.
+const AT_LEAST: Duration = Duration::from_millis(1500);
+
+#[derive(Parser)]
+struct Arguments {
+    /// Parquet file of the vectors to be searched.
+    #[arg(long)]
+    base: PathBuf,
+    /// Parquet file of the queries.
+    #[arg(long)]
+    queries: PathBuf,
+    #[arg(long, value_enum, default_value = "cosine")]
+    metric: MetricName,
+    #[arg(long, value_enum, default_value = "native")]
+    builder: BuilderName,
+    /// Threads of the build; a search runs on one.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Half the most links of a row.
+    #[arg(long)]
+    m: Option<u32>,
+    #[arg(long)]
+    ef_construction: Option<u32>,
+    /// The values of `ef` to measure.
+    #[arg(long, value_delimiter = ',', default_values_t = [10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640])]
+    ef: Vec<usize>,
+    /// JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Passed by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum MetricName {
+    Cosine,
+    Dot,
+    L2,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BuilderName {
+    Native,
+    #[value(name = "hnsw_rs")]
+    HnswRs,
+}
+
+/// The lists of a column, one after the other, and the length of each.
+fn lists<T: arrow::array::ArrowPrimitiveType>(path: &Path, column: &str) -> Option<(Vec<T::Native>, usize)> {
+    let open = || ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();
+    open().schema().column_with_name(column)?;
+    let (mut values, mut len) = (Vec::new(), 0);
+    for batch in open().build().unwrap() {
+        let batch = batch.unwrap();
+        let lists: &ArrayRef = batch.column_by_name(column).unwrap();
+        let item = Field::new("item", T::DATA_TYPE, true);
+        let lists = cast(lists, &DataType::List(item.into())).unwrap();
+        for list in lists.as_list::<i32>().iter() {
+            let list = list.expect("a list in every row");
+            len = list.len();
+            values.extend_from_slice(list.as_primitive::<T>().values());
+        }
+    }
+    Some((values, len))
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let metric = match arguments.metric {
+        MetricName::Cosine => Metric::Cosine,
+        MetricName::Dot => Metric::Dot,
+        MetricName::L2 => Metric::L2,
+    };
+    let (builder, name) = match arguments.builder {
+        BuilderName::Native => (Builder::Native, "native"),
+        BuilderName::HnswRs => (Builder::HnswRs, "hnsw_rs"),
+    };
+    let defaults = VectorDefinition::default();
+    let parameters = GraphParameters {
+        m: arguments.m.unwrap_or(defaults.m),
+        ef_construction: arguments.ef_construction.unwrap_or(match builder {
+            Builder::Native => defaults.ef_construction,
+            Builder::HnswRs => 200,
+        }),
+    };
+
+    let dir = tempfile::tempdir().unwrap();
+    let (base, dimensions) = lists::<Float32Type>(&arguments.base, "embedding").expect("a column `embedding`");
+    let (part, rows_bytes) = write_rows(dir.path(), metric, &base, dimensions);
+    drop(base);
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build().unwrap();
+    let begun = Instant::now();
+    let built = threads.install(|| graph::build(&part, builder, parameters, &AtomicBool::new(false))).unwrap();
+    let path = dir.path().join("bench.graph");
+    let writer = PartWriter::create(&OsDisk, &path, PartKind::Graph).unwrap();
+    let graph_bytes = built.expect("not cancelled").write(writer).unwrap();
+    let build_seconds = begun.elapsed().as_secs_f64();
+    let graph = GraphPart::open(PartFile::open(&path, PartKind::Graph).unwrap(), part.rows()).unwrap();
+    // as the engine does in the background
+    part.check_codes().unwrap();
+    graph.check_links().unwrap();
+    let values_bytes = part.rows() as u64 * dimensions as u64 * 4;
+    let bytes_per_vector = (graph_bytes + rows_bytes - values_bytes) as f64 / f64::from(part.rows());
+
+    let (vectors, _) = lists::<Float32Type>(&arguments.queries, "embedding").expect("a column `embedding`");
+    let queries: Vec<Query> = vectors
+        .chunks_exact(dimensions)
+        .map(|vector| Query::new(metric, dimensions as u32, vector).unwrap())
+        .collect();
+    let known = lists::<UInt32Type>(&arguments.queries, "neighbours");
+    let worst: Vec<f32> = queries
+        .iter()
+        .enumerate()
+        .map(|(at, query)| match &known {
+            Some((rows, len)) => {
+                let scores = vector::score_rows(&part, query, &rows[at * len..at * len + K]).unwrap();
+                scores[K - 1]
+            }
+            None => vector::exact(&part, query, K, None).unwrap()[K - 1].raw,
+        })
+        .collect();
+
+    if !arguments.json {
+        println!("{name}: {build_seconds:.2} s to build, {bytes_per_vector:.0} bytes a vector (codes and graph)");
+        println!("{:>6} {:>8} {:>9} {:>8} {:>8}", "ef", "recall", "qps", "p50 µs", "p99 µs");
+    }
+    for ef in arguments.ef {
+        let run = |query: &Query| vector::recall(&part, Some(&graph), query, K, ef, false, None).unwrap();
+        let mut found = 0;
+        for (query, worst) in queries.iter().zip(&worst) {
+            // equally good rows count
+            let good = |raw: f32| match metric {
+                Metric::L2 => raw <= worst * (1.0 + 1e-6) + 1e-9,
+                Metric::Cosine | Metric::Dot => raw >= worst - worst.abs() * 1e-6 - 1e-9,
+            };
+            found += run(query).iter().filter(|hit| good(hit.raw)).count();
+        }
+        let recall = found as f64 / (queries.len() * K) as f64;
+        let mut times = Vec::new();
+        let begun = Instant::now();
+        while begun.elapsed() < AT_LEAST {
+            for query in &queries {
+                let begun = Instant::now();
+                std::hint::black_box(run(query));
+                times.push(begun.elapsed().as_nanos() as f64 / 1000.0);
+            }
+        }
+        let qps = times.len() as f64 / begun.elapsed().as_secs_f64();
+        times.sort_by(f64::total_cmp);
+        let percentile = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+        let (p50, p99) = (percentile(0.5), percentile(0.99));
+        if arguments.json {
+            let line = serde_json::json!({
+                "builder": name,
+                "build_seconds": build_seconds,
+                "threads": arguments.threads,
+                "rows": part.rows(),
+                "dim": dimensions,
+                "bytes_per_vector": bytes_per_vector,
+                "ef": ef,
+                "recall@10": recall,
+                "qps": qps,
+                "p50_us": p50,
+                "p99_us": p99,
+            });
+            println!("{line}");
+        } else {
+            println!("{ef:>6} {recall:>8.4} {qps:>9.0} {p50:>8.1} {p99:>8.1}");
+        }
+    }
+}
+
+/// Writes the vectors as a part; its length in bytes.
+fn write_rows(dir: &Path, metric: Metric, values: &[f32], dimensions: usize) -> (VectorPart, u64) {
+    let path = dir.join("bench.vectors");
+    let writer = PartWriter::create(&OsDisk, &path, PartKind::Vectors).unwrap();
+    let mut writer = VectorWriter::new(writer, metric, dimensions as u32).unwrap();
+    values.chunks_exact(dimensions).for_each(|vector| writer.push(vector).unwrap());
+    let bytes = writer.finish().unwrap();
+    (VectorPart::open(PartFile::open(&path, PartKind::Vectors).unwrap()).unwrap(), bytes)
+}

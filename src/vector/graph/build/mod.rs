@@ -1,0 +1,191 @@
+//! Makes the graph over the rows of a part.
+//!
+//! [`build`] finds exact duplicates, lets a [`GraphBuilder`] link the distinct rows in layers, merges these into one
+//! graph with links both ways, hangs the duplicates on, and makes sure that every row can be reached.
+
+mod connect;
+mod duplicates;
+mod hnsw_rs;
+mod native;
+mod near;
+mod panel;
+mod partition;
+mod select;
+mod space;
+
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rayon::prelude::*;
+
+use super::links::{Graph, Links};
+use crate::collection::definition::{Builder, VectorDefinition};
+use crate::store::Result;
+use crate::vector::VectorPart;
+
+use near::Near;
+pub use panel::Panels;
+use partition::Random;
+use select::Selector;
+pub use space::Space;
+use space::Signed;
+
+/// How densely a graph is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphParameters {
+    /// Half the most links of a row.
+    pub m: u32,
+    /// Candidates looked at for each row.
+    pub ef_construction: u32,
+}
+
+impl GraphParameters {
+    /// The most links of a row.
+    fn width(self) -> usize {
+        2 * self.m as usize
+    }
+}
+
+impl From<&VectorDefinition> for GraphParameters {
+    fn from(definition: &VectorDefinition) -> Self {
+        Self { m: definition.m, ef_construction: definition.ef_construction }
+    }
+}
+
+/// Links rows into layers. It need not reach every row.
+pub trait GraphBuilder: Debug + Send + Sync {
+    /// Links among the rows of `distinct` (ascending), with the threads of the current rayon pool. `None` once `cancel`
+    /// is set. The layers are merged: the first has all of `distinct`, the others have ever fewer of them and
+    /// longer links.
+    fn build(
+        &self,
+        space: &Space<'_>,
+        distinct: &[u32],
+        parameters: GraphParameters,
+        cancel: &AtomicBool,
+    ) -> Option<Vec<Layer>>;
+}
+
+/// Rows with links among them.
+#[derive(Debug)]
+pub struct Layer {
+    /// The rows in this layer, ascending.
+    pub rows: Vec<u32>,
+    /// A list for each of them: row numbers of this layer.
+    pub links: Links,
+}
+
+/// Rows that a search may start from: enough that one is near, few enough to look at them all.
+const ENTRIES: usize = 512;
+/// Of the rows that link to a row and those it links to, this many nearest times the width are looked at.
+const LOOKED_AT: usize = 16;
+
+/// Builds the graph over all rows of `part`, with the threads of the rayon pool it is called in.
+/// `None` once `cancel` is set (looked at every few hundred rows). `m` is brought into 4..=64, the
+/// range of a definition: `hnsw_rs` ends the process for some values outside it.
+pub fn build(
+    part: &VectorPart,
+    builder: Builder,
+    parameters: GraphParameters,
+    cancel: &AtomicBool,
+) -> Result<Option<Graph>> {
+    let builder: &dyn GraphBuilder = match builder {
+        Builder::Native => &native::Native,
+        Builder::HnswRs => &hnsw_rs::HnswRs,
+    };
+    let parameters = GraphParameters { m: parameters.m.clamp(4, 64), ..parameters };
+    let space = Space::new(part)?;
+    let (distinct, duplicates) = duplicates::find(&space);
+    let Some(layers) = builder.build(&space, &distinct, parameters, cancel) else { return Ok(None) };
+    let mut links = merge(&space, &layers, parameters.width());
+    drop(layers);
+    if cancel.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    duplicates::attach(&duplicates, &mut links);
+    let first = distinct.first().copied().unwrap_or(0);
+    connect::connect(&mut links, first);
+    let mut entries = Panels::default();
+    let entry_rows = entry_rows(&links, &distinct);
+    entries.pack(&space, entry_rows.iter().copied());
+    Ok(Some(Graph { dimensions: part.dimensions(), links, entry_rows, entries }))
+}
+
+/// One graph from all layers: every link is made to lead both ways, and where a row has more than `width`, a
+/// diverse selection stays.
+fn merge(space: &Space<'_>, layers: &[Layer], width: usize) -> Links {
+    let both_ways = BothWays::of(space.rows(), layers);
+    let mut links = Links::new(space.rows() as usize, width);
+    let scratch = || (Selector::default(), Signed::default(), Vec::new());
+    links.flat_mut().par_chunks_mut(width).zip(0..space.rows()).for_each_init(
+        scratch,
+        |(selector, signed, candidates), (list, row)| {
+            space.sign(row, signed);
+            candidates.clear();
+            candidates.extend(both_ways.of_row(row).iter().map(|&to| Near::new(space.distance_to(signed, to), to)));
+            candidates.sort_unstable();
+            candidates.dedup();
+            candidates.truncate(LOOKED_AT * width);
+            if candidates.len() <= width {
+                list.iter_mut().zip(&*candidates).for_each(|(slot, near)| *slot = near.row());
+            } else {
+                let selected = selector.diverse(space, candidates, width, true);
+                list[..selected.len()].copy_from_slice(&selected);
+            }
+        },
+    );
+    links
+}
+
+/// For each row, the rows that it links to and that link to it, in any layer.
+struct BothWays {
+    starts: Vec<usize>,
+    others: Vec<u32>,
+}
+
+impl BothWays {
+    fn of(rows: u32, layers: &[Layer]) -> BothWays {
+        let each_link = |mut visit: Box<dyn FnMut(u32, u32) + '_>| {
+            for layer in layers {
+                for (node, &from) in (0..).zip(&layer.rows) {
+                    layer.links.of(node).iter().for_each(|&to| visit(from, to));
+                }
+            }
+        };
+        let mut starts = vec![0; rows as usize + 1];
+        each_link(Box::new(|from, to| {
+            starts[from as usize + 1] += 1;
+            starts[to as usize + 1] += 1;
+        }));
+        for row in 0..rows as usize {
+            starts[row + 1] += starts[row];
+        }
+        let mut next = starts.clone();
+        let mut others = vec![0; starts[rows as usize]];
+        each_link(Box::new(|from, to| {
+            for (at, other) in [(from, to), (to, from)] {
+                others[next[at as usize]] = other;
+                next[at as usize] += 1;
+            }
+        }));
+        BothWays { starts, others }
+    }
+
+    fn of_row(&self, row: u32) -> &[u32] {
+        &self.others[self.starts[row as usize]..self.starts[row as usize + 1]]
+    }
+}
+
+/// A sample of the distinct rows, ascending. All rows can be reached from the first distinct row; only rows from which
+/// that one can be reached are entries, so all rows can be reached from each.
+fn entry_rows(links: &Links, distinct: &[u32]) -> Vec<u32> {
+    let Some(&first) = distinct.first() else { return Vec::new() };
+    let mut random = Random(2);
+    let mut rows = vec![first];
+    rows.extend((1..ENTRIES.min(distinct.len())).map(|_| distinct[random.below(distinct.len())]));
+    rows.sort_unstable();
+    rows.dedup();
+    let leads_there = connect::leading_to(links, first);
+    rows.retain(|&row| leads_there[row as usize]);
+    rows
+}

@@ -1,0 +1,73 @@
+//! Rows packed sixteen at a time, the shape in which the distances of a row to many others are computed.
+
+use super::space::Space;
+use crate::vector::distance::{self, LANES, PANEL_HEADER, TileRow};
+
+/// Rows packed into panels of [`LANES`].
+///
+/// A panel is sixteen rows side by side, in words of four bytes: one word of each row's scale, base, extension
+/// and bias (see [`distance::PANEL_HEADER`]), then for every four dimensions one word of codes of each row.
+/// Lanes past the last row are infinitely far from everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Panels {
+    rows: usize,
+    words: Vec<i32>,
+    stride: usize,
+}
+
+impl Panels {
+    /// Packs `rows` of `space` in place of what was packed before.
+    pub fn pack(&mut self, space: &Space<'_>, rows: impl ExactSizeIterator<Item = u32>) {
+        self.rows = rows.len();
+        self.stride = LANES * (PANEL_HEADER + space.groups());
+        self.words.clear();
+        self.words.resize(self.rows.div_ceil(LANES) * self.stride, 0);
+        for panel in self.words.chunks_exact_mut(self.stride) {
+            panel[LANES..2 * LANES].fill(f32::INFINITY.to_bits() as i32);
+        }
+        for (at, row) in rows.enumerate() {
+            let panel = &mut self.words[at / LANES * self.stride..][..self.stride];
+            let lane = at % LANES;
+            let [scale, base, extension, bias] = space.panel_header(row);
+            panel[lane] = scale;
+            panel[LANES + lane] = base;
+            panel[2 * LANES + lane] = extension;
+            panel[3 * LANES + lane] = bias;
+            let groups = space.codes(row).chunks_exact(4);
+            for (slot, group) in panel[PANEL_HEADER * LANES + lane..].iter_mut().step_by(LANES).zip(groups) {
+                // codes are stored with an offset of 128; a panel holds them signed
+                *slot = i32::from_le_bytes([group[0], group[1], group[2], group[3]]) ^ 0x8080_8080_u32 as i32;
+            }
+        }
+    }
+
+    /// How many rows are packed.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The panels, one after the other, as they are written to a file.
+    pub fn words(&self) -> &[i32] {
+        &self.words
+    }
+
+    /// The panels from the one that holds row `at` of the packed rows, with the position of its first lane.
+    pub fn from(&self, at: usize) -> impl Iterator<Item = (usize, &[i32])> {
+        let first = at / LANES;
+        let panels = self.words[first * self.stride..].chunks_exact(self.stride);
+        panels.enumerate().map(move |(index, panel)| ((first + index) * LANES, panel))
+    }
+
+    /// Calls `found` for every packed row nearer than `row.below`, with its position and distance.
+    pub fn near(&self, row: &TileRow<'_>, from: usize, mut found: impl FnMut(usize, f32)) {
+        let mut distances = [0.0; LANES];
+        for (first, panel) in self.from(from) {
+            let mut below = distance::near_one(row, panel, &mut distances);
+            while below != 0 {
+                let lane = below.trailing_zeros() as usize;
+                below &= below - 1;
+                found(first + lane, distances[lane]);
+            }
+        }
+    }
+}

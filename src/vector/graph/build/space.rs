@@ -1,0 +1,136 @@
+//! Distances between the rows of a part, for building: squared Euclidean distances of their codes.
+
+use crate::collection::definition::Metric;
+use crate::store::Result;
+use crate::vector::distance::{self, TileRow};
+use crate::vector::part::{RowConstants, code_stride};
+use crate::vector::VectorPart;
+
+/// All rows of a part, checked, with a distance that is never negative and never NaN.
+///
+/// The distance of `a` and `b` is `|a|² + |b|² − 2·a·b`, with the product of their 8-bit codes. The order of
+/// its operations is the same wherever it is computed, so that the same pair has the same distance bit for
+/// bit on every processor.
+///
+/// For the inner product it is the distance of the rows extended by one dimension that makes them equally
+/// long (Bachrach et al. 2014), in which the nearest row to an extended query is the one with the largest
+/// inner product.
+#[derive(Debug)]
+pub struct Space<'a> {
+    rows: u32,
+    groups: usize,
+    stride: usize,
+    codes: &'a [u8],
+    values: &'a [f32],
+    dimensions: usize,
+    factors: Vec<Factors>,
+}
+
+/// What turns products of codes into distances.
+#[derive(Clone, Copy, Debug)]
+struct Factors {
+    scale: f32,
+    /// The squared length; of the extended row for the inner product.
+    base: f32,
+    /// The added coordinate; 0 but for the inner product.
+    extension: f32,
+    /// 128 times the sum of the signed codes: what the offset of the other row's codes adds to a product.
+    bias: i32,
+}
+
+/// A row with its codes made signed, to be compared with many others one by one.
+#[derive(Debug, Default)]
+pub struct Signed {
+    row: u32,
+    codes: Vec<i8>,
+}
+
+impl<'a> Space<'a> {
+    /// Checks every row of `part`.
+    pub fn new(part: &'a VectorPart) -> Result<Space<'a>> {
+        let dimensions = part.dimensions() as usize;
+        let (codes, constants) = part.all_codes()?;
+        let longest = constants.iter().map(|constants| constants.norm_squared).fold(0.0, f32::max);
+        let stride = code_stride(dimensions);
+        let factors = |(codes, constants): (&[u8], &RowConstants)| {
+            let norm = constants.norm_squared;
+            let sum: i32 = codes[..dimensions].iter().map(|&code| i32::from(code) - 128).sum();
+            let (base, extension) = match part.metric() {
+                Metric::Cosine | Metric::L2 => (norm, 0.0),
+                Metric::Dot => (longest, (longest - norm).max(0.0).sqrt()),
+            };
+            Factors { scale: constants.scale, base, extension, bias: 128 * sum }
+        };
+        Ok(Space {
+            rows: part.rows(),
+            groups: dimensions.div_ceil(4),
+            stride,
+            codes,
+            values: part.all_rows()?,
+            dimensions,
+            factors: codes.chunks_exact(stride).zip(constants).map(factors).collect(),
+        })
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// The full-precision values of `row`.
+    pub fn row(&self, row: u32) -> &'a [f32] {
+        &self.values[row as usize * self.dimensions..(row as usize + 1) * self.dimensions]
+    }
+
+    /// The codes of `row`, padded to whole groups of four and beyond.
+    pub(super) fn codes(&self, row: u32) -> &'a [u8] {
+        &self.codes[row as usize * self.stride..][..self.groups * 4]
+    }
+
+    /// Groups of four dimensions in a panel.
+    pub(super) fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// The words of `row` at the head of a panel: scale, base, extension and bias.
+    pub(super) fn panel_header(&self, row: u32) -> [i32; 4] {
+        let factors = self.factors[row as usize];
+        let bits = |x: f32| x.to_bits() as i32;
+        [bits(factors.scale), bits(factors.base), bits(factors.extension), factors.bias]
+    }
+
+    /// `row` as the side of a tile that asks for everything nearer than `below`.
+    pub(super) fn tile_row(&self, row: u32, below: f32) -> TileRow<'a> {
+        let Factors { scale, base, extension, .. } = self.factors[row as usize];
+        TileRow { codes: self.codes(row), scale: -2.0 * scale, base, extension: -2.0 * extension, below }
+    }
+
+    /// Prepares `row` for [`distance_to`](Self::distance_to).
+    pub(super) fn sign(&self, row: u32, signed: &mut Signed) {
+        signed.row = row;
+        signed.codes.clear();
+        signed.codes.extend(self.codes(row).iter().map(|&code| (code ^ 128) as i8));
+    }
+
+    /// How far `to` is from a prepared row.
+    pub(super) fn distance_to(&self, from: &Signed, to: u32) -> f32 {
+        let (a, b) = (self.factors[from.row as usize], self.factors[to as usize]);
+        let product = distance::dot_codes(self.codes(to), &from.codes) - a.bias;
+        let distance = (a.base + b.base)
+            + ((-2.0 * a.scale) * b.scale) * product as f32
+            + (-2.0 * a.extension) * b.extension;
+        distance.max(0.0) // and 0 for NaN
+    }
+
+    /// Asks the processor to load the codes of `row`.
+    pub(super) fn prefetch(&self, row: u32) {
+        distance::prefetch(self.codes(row));
+    }
+
+    /// How far `b` is from `a`.
+    pub fn distance(&self, a: u32, b: u32) -> f32 {
+        let mut signed = Signed::default();
+        self.sign(a, &mut signed);
+        self.distance_to(&signed, b)
+    }
+}

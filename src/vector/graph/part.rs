@@ -1,0 +1,220 @@
+//! The `graph` part: a graph frozen into a mapped file.
+//!
+//! One array with `width` row numbers per row, ended early by `u32::MAX`; then the rows a search may start from, and these
+//! rows packed into panels (see [`Panels`](super::Panels)).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::beam::MAX_ROWS;
+use super::links::{Graph, NONE};
+use super::scratch::ScratchPool;
+use crate::store::{PartFile, PartWriter, Result, Section, StoreError};
+use crate::vector::distance::{LANES, PANEL_HEADER};
+
+const SECTION_HEADER: u32 = 1;
+const SECTION_LINKS: u32 = 2;
+const SECTION_ENTRY_ROWS: u32 = 3;
+const SECTION_ENTRY_PANELS: u32 = 4;
+
+const WORD: usize = size_of::<u32>();
+/// More than any builder makes.
+const MAX_WIDTH: u32 = 2048;
+/// More than any builder takes.
+const MAX_ENTRIES: u32 = 1 << 16;
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Header {
+    rows: U32,
+    dimensions: U32,
+    width: U32,
+    entries: U32,
+}
+
+/// Writes `graph` and fsyncs; returns the length of the file in bytes.
+pub(super) fn write(graph: &Graph, mut writer: PartWriter) -> Result<u64> {
+    let header = Header {
+        rows: graph.rows().into(),
+        dimensions: graph.dimensions.into(),
+        width: (graph.links.width() as u32).into(),
+        entries: (graph.entry_rows.len() as u32).into(),
+    };
+    writer.section(SECTION_HEADER, header.as_bytes())?;
+    writer.section(SECTION_LINKS, graph.links.flat().as_bytes())?;
+    writer.section(SECTION_ENTRY_ROWS, graph.entry_rows.as_bytes())?;
+    writer.section(SECTION_ENTRY_PANELS, graph.entries.words().as_bytes())?;
+    writer.finish()
+}
+
+/// An open `graph` part.
+#[derive(Debug)]
+pub struct GraphPart {
+    rows: u32,
+    dimensions: u32,
+    width: usize,
+    links: Section,
+    entry_rows: Section,
+    entry_panels: Section,
+    /// All links were found undamaged and to lead to rows of the graph.
+    links_checked: AtomicBool,
+    pub(super) scratch: ScratchPool,
+}
+
+/// The links of all rows of a graph, for reading here and there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinkLists<'a> {
+    all: &'a [u32],
+    width: usize,
+    /// Where they must be checked before they are read.
+    unchecked: Option<&'a GraphPart>,
+}
+
+impl<'a> LinkLists<'a> {
+    /// The rows that `row` (below the graph's rows) links to, each of them below the graph's rows.
+    #[inline]
+    pub fn of(&self, row: u32) -> Result<&'a [u32]> {
+        let words = row as usize * self.width..(row as usize + 1) * self.width;
+        if let Some(graph) = self.unchecked {
+            graph.links.check(words.start * WORD..words.end * WORD)?;
+        }
+        let list = &self.all[words];
+        let list = &list[..list.iter().position(|&to| to == NONE).unwrap_or(self.width)];
+        if let Some(graph) = self.unchecked
+            && list.iter().any(|&to| to >= graph.rows)
+        {
+            return Err(graph.corrupt("a link leads outside the graph"));
+        }
+        Ok(list)
+    }
+
+    /// The list of `row`, only to be prefetched.
+    #[inline]
+    pub fn hint(&self, row: u32) -> &'a [u8] {
+        let words = row as usize * self.width..(row as usize + 1) * self.width;
+        bytemuck::cast_slice(self.all.get(words).unwrap_or_default())
+    }
+}
+
+impl GraphPart {
+    /// Opens the graph of a segment of `rows` rows and validates the lengths of its sections. The links
+    /// are checked as they are walked.
+    pub fn open(file: Arc<PartFile>, rows: u32) -> Result<GraphPart> {
+        let bad = |what: &str| StoreError::corrupt(file.path(), what);
+        let section = file.section(SECTION_HEADER)?;
+        let header = Header::ref_from_bytes(section.all()?)
+            .map_err(|_| bad("the header of the graph has a wrong length"))?;
+        let (dimensions, width, entries) = (header.dimensions.get(), header.width.get(), header.entries.get());
+        if header.rows.get() != rows || rows >= MAX_ROWS {
+            return Err(bad("it is the graph of another number of rows"));
+        }
+        if !(2..=MAX_WIDTH).contains(&width) {
+            return Err(bad("the number of links is out of range"));
+        }
+        if entries > MAX_ENTRIES || (entries == 0) != (rows == 0) || dimensions == 0 {
+            return Err(bad("the header of the graph is wrong"));
+        }
+        let links = file.section(SECTION_LINKS)?;
+        let (entry_rows, entry_panels) = (file.section(SECTION_ENTRY_ROWS)?, file.section(SECTION_ENTRY_PANELS)?);
+        let graph = GraphPart {
+            rows,
+            dimensions,
+            width: width as usize,
+            links,
+            entry_rows,
+            entry_panels,
+            links_checked: AtomicBool::new(false),
+            scratch: ScratchPool::default(),
+        };
+        let panels = u64::from(entries).div_ceil(LANES as u64) * graph.panel_words() as u64;
+        let lengths = [
+            (&graph.links, u64::from(rows) * u64::from(width)),
+            (&graph.entry_rows, u64::from(entries)),
+            (&graph.entry_panels, panels),
+        ];
+        if lengths.iter().any(|(section, words)| section.len() as u64 != words * WORD as u64) {
+            return Err(bad("a section of the graph has a wrong length"));
+        }
+        if graph.entries()?.0.iter().any(|&row| row >= rows) {
+            return Err(bad("an entry lies outside the graph"));
+        }
+        Ok(graph)
+    }
+
+    /// How many rows it links.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// Length of the vectors it was built over.
+    pub fn dimensions(&self) -> u32 {
+        self.dimensions
+    }
+
+    /// How many rows a search can reach from the first entry: all of them, if the part is what was built.
+    pub fn reachable(&self) -> Result<u32> {
+        let lists = self.lists()?;
+        let mut seen = crate::segment::RowSet::empty(self.rows);
+        let mut stack: Vec<u32> = self.entries()?.0.iter().copied().take(1).collect();
+        stack.iter().for_each(|&row| seen.insert(row));
+        while let Some(row) = stack.pop() {
+            for &to in lists.of(row)? {
+                if !seen.contains(to) {
+                    seen.insert(to);
+                    stack.push(to);
+                }
+            }
+        }
+        Ok(seen.len())
+    }
+
+    /// Checks the links of all rows; walks need not do it from then on.
+    pub fn check_links(&self) -> Result<()> {
+        self.links.all()?;
+        let lists = self.lists()?;
+        (0..self.rows).try_for_each(|row| lists.of(row).map(drop))?;
+        self.links_checked.store(true, Ordering::Relaxed); // the bytes never change
+        Ok(())
+    }
+
+    /// Whether [`check_links`](Self::check_links) found all well.
+    pub fn is_checked(&self) -> bool {
+        self.links_checked.load(Ordering::Relaxed)
+    }
+
+    /// The links of all rows.
+    pub(super) fn lists(&self) -> Result<LinkLists<'_>> {
+        let unchecked = (!self.is_checked()).then_some(self);
+        Ok(LinkLists { all: self.links.cast()?, width: self.width, unchecked })
+    }
+
+    /// The rows that a search may start from, and the panels they are packed into.
+    pub(super) fn entries(&self) -> Result<(&[u32], impl Iterator<Item = &[i32]>)> {
+        let rows: &[u32] = self.words(&self.entry_rows, 0..self.entry_rows.len())?;
+        let panels: &[i32] = self.words(&self.entry_panels, 0..self.entry_panels.len())?;
+        Ok((rows, panels.chunks_exact(self.panel_words())))
+    }
+
+    fn panel_words(&self) -> usize {
+        LANES * (PANEL_HEADER + self.dimensions.div_ceil(4) as usize)
+    }
+
+    /// Damage in this part.
+    #[cold]
+    pub(super) fn corrupt(&self, what: &str) -> StoreError {
+        StoreError::corrupt(self.links.part().path(), what)
+    }
+
+    #[inline]
+    fn words<'a, T: bytemuck::AnyBitPattern>(
+        &self,
+        section: &'a Section,
+        bytes: std::ops::Range<usize>,
+    ) -> Result<&'a [T]> {
+        bytemuck::try_cast_slice(section.bytes(bytes)?)
+            .map_err(|_| self.corrupt("a section of the graph is misaligned"))
+    }
+}

@@ -1,0 +1,87 @@
+//! What a walk needs beside the graph, kept between walks so that none allocates or clears.
+
+use parking_lot::Mutex;
+
+use super::beam::Beam;
+
+/// Marks for the rows of one graph: a bit each, so that those of most graphs stay in the fastest cache.
+#[derive(Debug, Default)]
+pub(super) struct Visited {
+    words: Vec<u64>,
+    /// The marked rows.
+    marked: Vec<u32>,
+}
+
+impl Visited {
+    /// Marks `row`; whether it was not marked yet. `row` must be below the graph's rows.
+    #[inline]
+    pub fn insert(&mut self, row: u32) -> bool {
+        let word = &mut self.words[row as usize / 64];
+        let bit = 1 << (row % 64);
+        let new = *word & bit == 0;
+        *word |= bit;
+        if new {
+            self.marked.push(row);
+        }
+        new
+    }
+
+    /// The rows that were marked since there were `from` of them.
+    pub fn since(&self, from: usize) -> &[u32] {
+        &self.marked[from..]
+    }
+
+    /// How many rows are marked.
+    pub fn len(&self) -> usize {
+        self.marked.len()
+    }
+
+    fn reset(&mut self, rows: u32) {
+        for row in self.marked.drain(..) {
+            self.words[row as usize / 64] = 0;
+        }
+        self.words.resize(rows.div_ceil(64) as usize, 0);
+    }
+}
+
+/// Working space of one walk.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub visited: Visited,
+    pub beam: Beam,
+    /// Inner products with rows met for the first time.
+    pub products: Vec<i32>,
+}
+
+/// Working spaces that no walk uses at the moment: as many as ever ran at once.
+#[derive(Debug, Default)]
+pub(super) struct ScratchPool(Mutex<Vec<Scratch>>);
+
+impl ScratchPool {
+    /// Runs `walk` with marks for `rows` rows, none of them set.
+    pub fn with<T>(&self, rows: u32, walk: impl FnOnce(&mut Scratch) -> T) -> T {
+        let mut scratch = self.0.lock().pop().unwrap_or_default();
+        scratch.visited.reset(rows);
+        let result = walk(&mut scratch);
+        self.0.lock().push(scratch);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_do_not_outlive_a_walk() {
+        let pool = ScratchPool::default();
+        for walk in 0..100u32 {
+            pool.with(200, |scratch| {
+                let row = walk * 7 % 200;
+                assert!(scratch.visited.insert(row), "walk {walk}");
+                assert!(!scratch.visited.insert(row));
+                assert_eq!(scratch.visited.since(0), [row]);
+            });
+        }
+    }
+}

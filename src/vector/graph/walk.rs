@@ -1,0 +1,155 @@
+//! Best-first search of a frozen graph.
+
+use std::collections::BinaryHeap;
+
+use super::GraphPart;
+use super::part::LinkLists;
+use super::scratch::{Scratch, Visited};
+use crate::segment::RowSet;
+use crate::store::Result;
+use crate::vector::distance::{self, LANES};
+use crate::vector::part::Codes;
+use crate::vector::scan::{rescore, scan};
+use crate::vector::top::{Candidate, Top};
+use crate::vector::{Query, Scored, VectorPart};
+
+/// The `k` best allowed rows, best first: the graph is walked with `ef` candidates by their codes, the
+/// best of them are scored in full precision.
+///
+/// Rows that are not allowed are walked through but not collected. Where they are so much in the way
+/// that a scan of the allowed rows would have been cheaper, it is scanned after all.
+pub fn search(
+    part: &VectorPart,
+    graph: &GraphPart,
+    query: &Query,
+    k: usize,
+    ef: usize,
+    allowed: Option<&RowSet>,
+) -> Result<Vec<Scored>> {
+    if graph.rows() != part.rows() || graph.dimensions() != part.dimensions() {
+        return Err(graph.corrupt("it is the graph of other vectors"));
+    }
+    if part.rows() == 0 || k == 0 {
+        return Ok(Vec::new());
+    }
+    let (codes, links) = (part.codes_at_random()?, graph.lists()?);
+    let walk = Walk { codes, links, graph, query, ef: ef.max(k) };
+    graph.scratch.with(graph.rows(), |scratch| match allowed {
+        None => {
+            walk.run(scratch)?;
+            rescore(part, query, k, scratch.beam.candidates())
+        }
+        Some(allowed) => match walk.run_filtered(allowed, scratch)? {
+            Some(found) => rescore(part, query, k, found.into_sorted()),
+            None => scan(part, query, k, Some(allowed)),
+        },
+    })
+}
+
+struct Walk<'a> {
+    codes: Codes<'a>,
+    links: LinkLists<'a>,
+    graph: &'a GraphPart,
+    query: &'a Query,
+    ef: usize,
+}
+
+impl Walk<'_> {
+    /// Leaves the `ef` best rows by their codes in the beam.
+    fn run(&self, scratch: &mut Scratch) -> Result<()> {
+        let Scratch { visited, beam, products } = scratch;
+        beam.reset(self.ef);
+        let entry = self.entry(visited, products)?;
+        beam.push(entry);
+        while let Some(row) = beam.pop() {
+            let before = visited.len();
+            self.follow(row, visited)?;
+            if let Some(next) = beam.peek() {
+                distance::prefetch(self.links.hint(next));
+            }
+            self.score(visited.since(before), products, |candidate| {
+                if candidate.similarity > beam.bar() {
+                    beam.push(candidate);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The `ef` best allowed rows by their codes; `None` where looking at the allowed rows one by one has
+    /// become cheaper.
+    fn run_filtered(&self, allowed: &RowSet, scratch: &mut Scratch) -> Result<Option<Top>> {
+        let Scratch { visited, products, .. } = scratch;
+        let mut top = Top::new(self.ef);
+        let entry = self.entry(visited, products)?;
+        let mut queue = BinaryHeap::from([entry]);
+        if allowed.contains(entry.row) {
+            top.push(entry);
+        }
+        while let Some(best) = queue.pop() {
+            if best.similarity < top.bar() {
+                break;
+            }
+            let before = visited.len();
+            self.follow(best.row, visited)?;
+            if visited.len() > allowed.len() as usize {
+                return Ok(None);
+            }
+            self.score(visited.since(before), products, |candidate| {
+                if candidate.similarity > top.bar() {
+                    queue.push(candidate);
+                    if allowed.contains(candidate.row) {
+                        top.push(candidate);
+                    }
+                }
+            })?;
+        }
+        Ok(Some(top))
+    }
+
+    /// Marks the rows that `row` links to.
+    #[inline]
+    fn follow(&self, row: u32, visited: &mut Visited) -> Result<()> {
+        for &to in self.links.of(row)? {
+            if visited.insert(to) {
+                distance::prefetch(bytemuck::bytes_of(&self.codes.constants[to as usize]));
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry row that is nearest to the query.
+    fn entry(&self, visited: &mut Visited, products: &mut Vec<i32>) -> Result<Candidate> {
+        let (rows, panels) = self.graph.entries()?;
+        let mut tile_row = self.query.tile_row(f32::INFINITY);
+        let (mut distances, mut nearest) = ([0.0; LANES], 0);
+        for (rows, panel) in rows.chunks(LANES).zip(panels) {
+            let mut below = distance::near_one(&tile_row, panel, &mut distances);
+            while below != 0 {
+                let lane = below.trailing_zeros() as usize;
+                below &= below - 1;
+                if lane < rows.len() && distances[lane] < tile_row.below {
+                    (tile_row.below, nearest) = (distances[lane], rows[lane]);
+                }
+            }
+        }
+        visited.insert(nearest);
+        let mut entry = Candidate { similarity: f32::NEG_INFINITY, row: nearest };
+        self.score(&[nearest], products, |candidate| entry = candidate)?;
+        Ok(entry)
+    }
+
+    /// Calls `found` for each of `rows` with its similarity by its codes.
+    #[inline]
+    fn score(&self, rows: &[u32], products: &mut Vec<i32>, mut found: impl FnMut(Candidate)) -> Result<()> {
+        self.codes.check(rows)?;
+        products.clear();
+        products.resize(rows.len(), 0);
+        distance::dot_rows(self.codes.all, rows, self.query.codes(), products);
+        for (&row, &product) in rows.iter().zip(&*products) {
+            let similarity = self.query.product_similarity(product, &self.codes.constants[row as usize]);
+            found(Candidate { similarity, row });
+        }
+        Ok(())
+    }
+}

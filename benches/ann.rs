@@ -107,12 +107,14 @@ fn main() {
     };
 
     let dir = tempfile::tempdir().unwrap();
-    let (base, dimensions) = lists::<Float32Type>(&arguments.base, "embedding").expect("a column `embedding`");
+    let (base, dimensions) =
+        lists::<Float32Type>(&arguments.base, "embedding").expect("a column `embedding`");
     let (part, rows_bytes) = write_rows(dir.path(), metric, &base, dimensions);
     drop(base);
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build().unwrap();
     let begun = Instant::now();
-    let built = threads.install(|| graph::build(&part, builder, parameters, &AtomicBool::new(false))).unwrap();
+    let built =
+        threads.install(|| graph::build(&part, builder, parameters, &AtomicBool::new(false))).unwrap();
     let path = dir.path().join("bench.graph");
     let writer = PartWriter::create(&OsDisk, &path, PartKind::Graph).unwrap();
     let graph_bytes = built.expect("not cancelled").write(writer).unwrap();
@@ -143,7 +145,9 @@ fn main() {
         .collect();
 
     if !arguments.json {
-        println!("{name}: {build_seconds:.2} s to build, {bytes_per_vector:.0} bytes a vector (codes and graph)");
+        println!(
+            "{name}: {build_seconds:.2} s to build, {bytes_per_vector:.0} bytes a vector (codes and graph)"
+        );
         println!("{:>6} {:>8} {:>9} {:>8} {:>8}", "ef", "recall", "qps", "p50 µs", "p99 µs");
     }
     for ef in arguments.ef {

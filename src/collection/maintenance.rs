@@ -334,7 +334,14 @@ mod tests {
     use super::*;
 
     fn size(id: u64, live_rows: u32) -> Size {
-        Size { id, rows: live_rows, live_rows, bytes: 1000, wants_graph: live_rows >= 20_000, wants_check: false }
+        Size {
+            id,
+            rows: live_rows,
+            live_rows,
+            bytes: 1000,
+            wants_graph: live_rows >= 20_000,
+            wants_check: false,
+        }
     }
 
     /// What is done first where nothing is under way.

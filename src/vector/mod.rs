@@ -1,5 +1,6 @@
 //! The dense leg: distances, codes, scans and the graph over the rows of a segment.
 //!
+//! - [`codes`]: vectors in 8 bits a dimension.
 //! - [`distance`]: the inner loops, chosen for the processor at run time.
 //! - [`part`]: rows in full precision and their 8-bit codes, on disk.
 //! - [`Query`]: a vector prepared for comparing.
@@ -7,6 +8,7 @@
 //! - [`graph`]: the graph: build, freeze, walk.
 //! - [`recall`]: the way in. It picks the cheapest of these that finds the neighbours.
 
+mod codes;
 pub mod distance;
 pub mod graph;
 pub mod part;
@@ -24,6 +26,7 @@ use crate::error::{Code, Error, Result};
 use crate::segment::RowSet;
 use crate::store;
 
+pub use codes::CodeQuery;
 pub use graph::GraphPart;
 pub use part::{VectorPart, VectorWriter};
 pub use query::Query;

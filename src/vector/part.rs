@@ -1,8 +1,6 @@
 //! The `vectors` part: full-precision rows, and 8-bit codes of the same rows.
 //!
-//! A row's codes are `round(x / scale) + 128` with `scale = max|x| / 127`, so each row is quantised by
-//! itself: nothing is trained, and a merge copies codes as they are. The codes pick candidates; the
-//! full-precision rows score them.
+//! The codes ([`super::codes`]) pick candidates; the full-precision rows score them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::distance::CODE_ALIGN;
+use super::codes::{Quantiser, RowConstants, code_stride};
 use super::unit_or_finite;
 use crate::collection::definition::Metric;
 use crate::error::{Code, Error};
@@ -18,8 +16,6 @@ use crate::store::{PartFile, PartWriter, Result, Section, StoreError};
 
 /// The most dimensions a vector can have: products of codes stay in 32 bits.
 pub const MAX_DIMENSIONS: u32 = 65_536;
-/// The code of 0.0.
-pub(super) const CODE_ZERO: u8 = 128;
 
 const SECTION_HEADER: u32 = 1;
 const SECTION_ROWS: u32 = 2;
@@ -37,35 +33,6 @@ struct Header {
     code_stride: U32,
 }
 
-/// What is known of a row beside its values.
-#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub(super) struct RowConstants {
-    /// What one step of a code is worth; 0 for a row of zeros.
-    pub scale: f32,
-    /// Squared length of the row.
-    pub norm_squared: f32,
-}
-
-/// Bytes of one row of codes: whole cache lines.
-pub(super) fn code_stride(dimensions: usize) -> usize {
-    dimensions.next_multiple_of(CODE_ALIGN)
-}
-
-/// Writes the codes of `vector` into the front of `codes`; returns their scale.
-pub(super) fn quantise(vector: &[f32], codes: &mut [u8]) -> f32 {
-    let largest = vector.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-    let scale = largest / 127.0;
-    if !scale.is_normal() {
-        codes[..vector.len()].fill(CODE_ZERO); // too small to tell from zero
-        return 0.0;
-    }
-    for (code, x) in codes.iter_mut().zip(vector) {
-        *code = ((x / scale).round().clamp(-127.0, 127.0) as i32 + i32::from(CODE_ZERO)) as u8;
-    }
-    scale
-}
-
 /// Writes a `vectors` part row by row. Full-precision rows go straight to the file; the codes wait in
 /// memory (one byte a dimension) until [`finish`](Self::finish).
 #[derive(Debug)]
@@ -76,6 +43,7 @@ pub struct VectorWriter {
     codes: Vec<u8>,
     constants: Vec<RowConstants>,
     row: Vec<f32>,
+    quantiser: Quantiser,
 }
 
 impl VectorWriter {
@@ -93,6 +61,7 @@ impl VectorWriter {
             codes: Vec::new(),
             constants: Vec::new(),
             row: Vec::new(),
+            quantiser: Quantiser::default(),
         })
     }
 
@@ -107,9 +76,7 @@ impl VectorWriter {
         self.row.extend_from_slice(vector);
         let norm_squared = unit_or_finite(self.metric, &mut self.row)?;
         self.writer.write(self.row.as_bytes())?;
-        let start = self.codes.len();
-        self.codes.resize(start + code_stride(self.dimensions), CODE_ZERO);
-        let scale = quantise(&self.row, &mut self.codes[start..]);
+        let scale = self.quantiser.append(&self.row, &mut self.codes);
         self.constants.push(RowConstants { scale, norm_squared });
         Ok(())
     }
@@ -177,13 +144,20 @@ pub struct VectorPart {
 pub(super) struct Codes<'a> {
     /// One row after the other.
     pub all: &'a [u8],
+    stride: usize,
     /// Of each row.
     pub constants: &'a [RowConstants],
     /// Where they must be checked before they are read.
     unchecked: Option<&'a VectorPart>,
 }
 
-impl Codes<'_> {
+impl<'a> Codes<'a> {
+    /// The codes of a row below the part's rows.
+    #[inline]
+    pub fn row(&self, row: u32) -> &'a [u8] {
+        &self.all[row as usize * self.stride..(row as usize + 1) * self.stride]
+    }
+
     /// Makes sure that these rows are undamaged.
     #[inline]
     pub fn check(&self, rows: &[u32]) -> Result<()> {
@@ -278,7 +252,12 @@ impl VectorPart {
     /// The codes of all rows.
     pub(super) fn codes_at_random(&self) -> Result<Codes<'_>> {
         let unchecked = (!self.codes_checked.load(Ordering::Relaxed)).then_some(self);
-        Ok(Codes { all: self.codes.cast()?, constants: self.constants.cast()?, unchecked })
+        Ok(Codes {
+            all: self.codes.cast()?,
+            stride: self.stride,
+            constants: self.constants.cast()?,
+            unchecked,
+        })
     }
 
     /// All rows in full precision, one after the other, checked.

@@ -1,10 +1,13 @@
 //! A query vector, prepared once: normalised where the metric asks for it, and quantised like a row.
 
-use super::part::{CODE_ZERO, RowConstants, code_stride, quantise};
+use super::codes::{CodeQuery, HIGH_OFFSET, HIGH_STEP, OFFSET, RowConstants, quantise};
 use super::distance::TileRow;
 use super::{distance, unit_or_finite};
 use crate::collection::definition::Metric;
 use crate::error::{Code, Error, Result};
+
+/// The largest code of a query.
+const LARGEST: f32 = 127.0;
 
 /// A prepared query.
 ///
@@ -14,13 +17,12 @@ use crate::error::{Code, Error, Result};
 pub struct Query {
     metric: Metric,
     vector: Vec<f32>,
-    /// Signed codes, padded with zeros to a row's stride (so that a row's padding never counts).
-    codes: Vec<i8>,
-    /// The same with the offset of a row's codes.
+    codes: CodeQuery,
+    /// The same with an offset of 128, whole groups of four.
     offset_codes: Vec<u8>,
     scale: f32,
-    /// What a row's codes being offset by [`CODE_ZERO`] adds to the product.
-    offset: i32,
+    /// Sum of the codes: times a row's offset, what that adds to a product.
+    sum: i32,
     norm_squared: f32,
 }
 
@@ -35,11 +37,13 @@ impl Query {
         }
         let mut vector = vector.to_vec();
         let norm_squared = unit_or_finite(metric, &mut vector)?;
-        let mut offset_codes = vec![CODE_ZERO; code_stride(vector.len())];
-        let scale = quantise(&vector, &mut offset_codes);
-        let codes: Vec<i8> = offset_codes.iter().map(|code| (code ^ CODE_ZERO) as i8).collect();
-        let offset = codes.iter().map(|&code| i32::from(code)).sum::<i32>() * i32::from(CODE_ZERO);
-        Ok(Query { metric, vector, codes, offset_codes, scale, offset, norm_squared })
+        let mut codes = Vec::new();
+        let scale = quantise(&vector, LARGEST, &mut codes);
+        let sum = codes.iter().map(|&code| i32::from(code)).sum();
+        let mut offset_codes: Vec<u8> = codes.iter().map(|&code| code as u8 ^ 128).collect();
+        offset_codes.resize(codes.len().next_multiple_of(4), 128);
+        let codes = CodeQuery::new(&codes);
+        Ok(Query { metric, vector, codes, offset_codes, scale, sum, norm_squared })
     }
 
     /// The metric it was prepared for.
@@ -61,32 +65,46 @@ impl Query {
         }
     }
 
-    /// Approximate similarity to a row's codes.
-    #[inline]
-    pub(super) fn code_similarity(&self, codes: &[u8], constants: &RowConstants) -> f32 {
-        self.product_similarity(distance::dot_codes(codes, &self.codes), constants)
-    }
-
-    /// The query's codes, as long as a row's.
-    pub(super) fn codes(&self) -> &[i8] {
+    /// The query's codes.
+    pub(super) fn codes(&self) -> &CodeQuery {
         &self.codes
     }
 
-    /// Approximate similarity to a row whose codes have this inner product with the query's.
+    /// Approximate similarity to a row's codes.
     #[inline]
-    pub(super) fn product_similarity(&self, product: i32, constants: &RowConstants) -> f32 {
-        let dot = (product - self.offset) as f32 * (self.scale * constants.scale);
+    pub(super) fn code_similarity(&self, codes: &[u8], constants: &RowConstants) -> f32 {
+        self.of_product(distance::dot_both(codes, &self.codes) - OFFSET * self.sum, constants)
+    }
+
+    /// Rougher similarity to a row, from the product of the upper halves of its codes with the query's.
+    #[inline]
+    pub(super) fn high_similarity(&self, product: i32, constants: &RowConstants) -> f32 {
+        self.of_product(HIGH_STEP * product - HIGH_OFFSET * self.sum, constants)
+    }
+
+    fn of_product(&self, product: i32, constants: &RowConstants) -> f32 {
+        let dot = product as f32 * (self.scale * constants.scale);
         match self.metric {
             Metric::Cosine | Metric::Dot => dot,
             Metric::L2 => 2.0 * dot - constants.norm_squared - self.norm_squared,
         }
     }
 
-    /// How far [`code_similarity`](Self::code_similarity) to a row may well be from the exact one: three standard deviations
-    /// of what rounding to whole steps does to an inner product.
+    /// How far [`code_similarity`](Self::code_similarity) to a row may well be from the exact one.
     #[inline]
     pub(super) fn code_error(&self, constants: &RowConstants) -> f32 {
-        let of_row = constants.scale * constants.scale * self.norm_squared;
+        self.rounding_error(constants.scale, constants)
+    }
+
+    /// How far [`high_similarity`](Self::high_similarity) to a row may well be from the exact one.
+    #[inline]
+    pub(super) fn high_error(&self, constants: &RowConstants) -> f32 {
+        self.rounding_error(HIGH_STEP as f32 * constants.scale, constants)
+    }
+
+    /// Three standard deviations of what rounding a row to whole steps does to the similarity.
+    fn rounding_error(&self, step: f32, constants: &RowConstants) -> f32 {
+        let of_row = step * step * self.norm_squared;
         let of_query = self.scale * self.scale * constants.norm_squared;
         let deviation = ((of_row + of_query) / 12.0).sqrt();
         3.0 * if self.metric == Metric::L2 { 2.0 * deviation } else { deviation }
@@ -94,7 +112,7 @@ impl Query {
 
     /// The query as the side of a tile that asks for everything nearer than `below`.
     pub(super) fn tile_row(&self, below: f32) -> TileRow<'_> {
-        let codes = &self.offset_codes[..self.vector.len().next_multiple_of(4)];
+        let codes = &self.offset_codes;
         TileRow { codes, scale: -2.0 * self.scale, base: self.norm_squared, extension: 0.0, below }
     }
 

@@ -133,7 +133,10 @@ fn the_graph_finds_the_neighbours_with_and_without_filters() {
                     let found = recall(&part, Some(&graph), &query, 10, 80, false, allowed.as_ref()).unwrap();
                     planned += recall_at(10, &found, &want) / 50.0;
                 }
-                assert!(walked >= 0.95 && planned >= 0.95, "{builder:?} {metric:?} {share}: {walked} {planned}");
+                assert!(
+                    walked >= 0.95 && planned >= 0.95,
+                    "{builder:?} {metric:?} {share}: {walked} {planned}"
+                );
             }
         }
     }
@@ -261,8 +264,8 @@ fn wrong_links_under_right_checksums_are_no_panic() {
             }
         }
         let file = PartFile::open(&frozen(dir.path(), &bad), PartKind::Graph).unwrap();
-        let searched = GraphPart::open(file, 1200)
-            .and_then(|graph| graph::search(&part, &graph, &query, 10, 50, None));
+        let searched =
+            GraphPart::open(file, 1200).and_then(|graph| graph::search(&part, &graph, &query, 10, 50, None));
         match searched {
             Ok(found) => assert!(found.iter().all(|hit| hit.row < 1200)),
             Err(StoreError::Corrupt { path, .. }) => {
@@ -399,16 +402,4 @@ fn normalized_scores_lie_between_0_and_1() {
     assert_eq!(normalized(Metric::L2, 0.0, 0.0), 1.0);
     assert_eq!(normalized(Metric::L2, 3.0, 0.0), 0.25);
     assert_eq!(normalized(Metric::Cosine, 0.5, 1.0), 0.0);
-}
-
-proptest::proptest! {
-    #[test]
-    fn a_code_is_within_half_a_step(vector in proptest::collection::vec(-100.0f32..100.0, 1..200)) {
-        let mut codes = vec![0; part::code_stride(vector.len())];
-        let scale = part::quantise(&vector, &mut codes);
-        for (&code, x) in codes.iter().zip(&vector) {
-            let back = (f32::from(code) - f32::from(part::CODE_ZERO)) * scale;
-            assert!((back - x).abs() <= scale * 0.5001, "{x} became {back}");
-        }
-    }
 }

@@ -14,8 +14,9 @@ pub(super) fn available() -> Vec<Kernels> {
         dot,
         l2_squared,
         dot_codes,
-        dot_rows,
         // plain loops: NEON is part of every aarch64 target
+        dot_both: scalar::dot_both,
+        dot_rows: scalar::dot_rows,
         near: scalar::near,
         near_one: scalar::near,
     }]
@@ -80,9 +81,4 @@ fn dot_codes(a: &[u8], b: &[i8]) -> i32 {
     }
     let sum = vaddq_s32(vaddq_s32(sums[0], sums[1]), vaddq_s32(sums[2], sums[3]));
     vaddvq_s32(sum) + scalar::dot_codes(&a[whole..len], &b[whole..len])
-}
-
-#[target_feature(enable = "neon")]
-fn dot_rows(codes: &[u8], rows: &[u32], query: &[i8], products: &mut [i32]) {
-    scalar::each_row(codes, rows, query, products, |a, b| dot_codes(a, b));
 }

@@ -13,8 +13,8 @@ mod x86;
 
 use std::sync::LazyLock;
 
-/// The codes of a row take up a multiple of this: a cache line.
-pub const CODE_ALIGN: usize = 64;
+use super::codes::CodeQuery;
+
 /// In [`dot_rows`], rows ahead whose codes are asked for.
 const AHEAD: usize = 6;
 /// Rows side by side in a panel.
@@ -48,7 +48,8 @@ struct Kernels {
     dot: unsafe fn(&[f32], &[f32]) -> f32,
     l2_squared: unsafe fn(&[f32], &[f32]) -> f32,
     dot_codes: unsafe fn(&[u8], &[i8]) -> i32,
-    dot_rows: unsafe fn(&[u8], &[u32], &[i8], &mut [i32]),
+    dot_both: unsafe fn(&[u8], &CodeQuery) -> i32,
+    dot_rows: unsafe fn(&[u8], &[u32], &CodeQuery, &mut [i32]),
     near: unsafe fn(&[TileRow<'_>; TILE_ROWS], &[i32], &mut [[f32; LANES]; TILE_ROWS]) -> [u16; TILE_ROWS],
     near_one: unsafe fn(&[TileRow<'_>; 1], &[i32], &mut [[f32; LANES]; 1]) -> [u16; 1],
 }
@@ -58,6 +59,7 @@ const SCALAR: Kernels = Kernels {
     dot: scalar::dot,
     l2_squared: scalar::l2_squared,
     dot_codes: scalar::dot_codes,
+    dot_both: scalar::dot_both,
     dot_rows: scalar::dot_rows,
     near: scalar::near,
     near_one: scalar::near,
@@ -114,16 +116,25 @@ pub fn dot_codes(a: &[u8], b: &[i8]) -> i32 {
     }
 }
 
-/// Inner products of the codes of some rows and a query's. `codes` are all rows, one after the other, each as long as
-/// `query`. Nothing is done where a row lies outside of them.
+/// Inner product of a row's codes, as bytes from both planes, and a query's; 0 where their lengths differ.
 #[inline]
-pub fn dot_rows(codes: &[u8], rows: &[u32], query: &[i8], products: &mut [i32]) {
-    let stride = query.len();
-    let fit = stride > 0
-        && stride % CODE_ALIGN == 0
-        && products.len() == rows.len()
-        && rows.iter().fold(0, |last, &row| last.max(row)) as usize * stride + stride <= codes.len();
-    if fit {
+pub fn dot_both(row: &[u8], query: &CodeQuery) -> i32 {
+    if row.len() != query.stride {
+        return 0;
+    }
+    #[expect(unsafe_code, reason = "see SAFETY")]
+    // SAFETY: the row has the query's length, and the table holds only detected kernels.
+    unsafe {
+        (BEST.dot_both)(row, query)
+    }
+}
+
+/// Inner products of the upper halves of the codes of some rows and a query's. `codes` are all rows, one after the other.
+/// Nothing is done where a row lies outside of them.
+#[inline]
+pub fn dot_rows(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
+    let last = rows.iter().fold(0, |last, &row| last.max(row)) as usize;
+    if products.len() == rows.len() && (last + 1) * query.stride <= codes.len() {
         #[expect(unsafe_code, reason = "see SAFETY")]
         // SAFETY: as just checked, and the table holds only detected kernels.
         unsafe {
@@ -197,6 +208,7 @@ fn same_length<'a, 'b, A, B>(a: &'a [A], b: &'b [B]) -> (&'a [A], &'b [B]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vector::codes::{OFFSET, decode};
     use proptest::prelude::*;
 
     /// Runs `check` with every family but the reference.
@@ -237,22 +249,36 @@ mod tests {
     proptest! {
         #[test]
         #[expect(unsafe_code, reason = "see SAFETY")]
-        fn products_of_rows_are_those_of_each_row(
-            lines in 1usize..6,
+        fn products_with_planes_are_exact(
+            query in prop::collection::vec(any::<i8>(), 1..400),
             rows in prop::collection::vec(0u32..9, 0..20),
-            bytes in prop::collection::vec(any::<u8>(), 10 * 6 * CODE_ALIGN),
+            bytes in prop::collection::vec(any::<u8>(), 9 * 448),
         ) {
-            let stride = lines * CODE_ALIGN;
-            let query: Vec<i8> = bytes[..stride].iter().map(|&byte| byte as i8).collect();
-            let codes = &bytes[stride..stride * 10];
-            let one = |&row: &u32| scalar::dot_codes(&codes[row as usize * stride..][..stride], &query);
-            let want: Vec<i32> = rows.iter().map(one).collect();
-            available().iter().for_each(|family| {
+            let prepared = CodeQuery::new(&query);
+            let stride = prepared.stride;
+            let codes = &bytes[..stride * 9];
+            let (mut both, mut high) = (Vec::new(), Vec::new());
+            for row in codes.chunks_exact(stride) {
+                let mut values = Vec::new();
+                decode(row, |code| values.push((i32::from(code) + OFFSET) & 255));
+                let product = |value: fn(i32) -> i32| -> i32 {
+                    values.iter().zip(&query).map(|(&byte, &q)| value(byte) * i32::from(q)).sum()
+                };
+                both.push(product(|byte| byte));
+                high.push(product(|byte| byte >> 4));
+            }
+            let want: Vec<i32> = rows.iter().map(|&row| high[row as usize]).collect();
+            for family in available() {
                 let mut got = vec![0; rows.len()];
-                // SAFETY: nine rows of the query's length, all `rows` below nine; detected kernels.
-                unsafe { (family.dot_rows)(codes, &rows, &query, &mut got) };
+                // SAFETY: nine rows of the query's stride, all `rows` below nine; detected kernels.
+                unsafe {
+                    (family.dot_rows)(codes, &rows, &prepared, &mut got);
+                    for (row, &both) in codes.chunks_exact(stride).zip(&both) {
+                        assert_eq!((family.dot_both)(row, &prepared), both, "{}", family.name);
+                    }
+                }
                 assert_eq!(got, want, "{}", family.name);
-            });
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Plain loops: the reference, and what runs where no vector instructions are known.
 
-use super::{AHEAD, LANES, PANEL_HEADER, TileRow, prefetch};
+use super::{AHEAD, CodeQuery, LANES, PANEL_HEADER, TileRow, prefetch};
 
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
@@ -45,8 +45,24 @@ pub(super) fn near<const ROWS: usize>(
     below
 }
 
-pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &[i8], products: &mut [i32]) {
-    each_row(codes, rows, query, products, dot_codes);
+/// Sum over the bytes of a plane: the lower four bits times the first factors, the upper ones times the second.
+fn dot_halves(plane: &[u8], factors: &[Vec<i8>; 2]) -> i32 {
+    let halves = plane.iter().zip(&factors[0]).zip(&factors[1]);
+    halves
+        .map(|((&byte, &a), &b)| i32::from(byte & 15) * i32::from(a) + i32::from(byte >> 4) * i32::from(b))
+        .sum()
+}
+
+pub(super) fn dot_high(row: &[u8], query: &CodeQuery) -> i32 {
+    dot_halves(row, &query.high)
+}
+
+pub(super) fn dot_both(row: &[u8], query: &CodeQuery) -> i32 {
+    16 * dot_high(row, query) + dot_halves(&row[row.len() - query.low[0].len()..], &query.low)
+}
+
+pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
+    each_row(codes, rows, query, products, dot_high);
 }
 
 /// [`super::dot_rows`] by a kernel for one row.
@@ -54,16 +70,18 @@ pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &[i8], products: &mut 
 pub(super) fn each_row(
     codes: &[u8],
     rows: &[u32],
-    query: &[i8],
+    query: &CodeQuery,
     products: &mut [i32],
-    dot_codes: impl Fn(&[u8], &[i8]) -> i32,
+    dot_high: impl Fn(&[u8], &CodeQuery) -> i32,
 ) {
-    let codes_of = |row: u32| &codes[row as usize * query.len()..(row as usize + 1) * query.len()];
-    rows.iter().take(AHEAD).for_each(|&row| prefetch(codes_of(row)));
+    let stride = query.stride;
+    let row_codes = |row: u32| &codes[row as usize * stride..(row as usize + 1) * stride];
+    let ask = |row: u32| prefetch(&row_codes(row)[..query.high[0].len()]);
+    rows.iter().take(AHEAD).for_each(|&row| ask(row));
     for (at, (&row, product)) in rows.iter().zip(products).enumerate() {
         if let Some(&ahead) = rows.get(at + AHEAD) {
-            prefetch(codes_of(ahead));
+            ask(ahead);
         }
-        *product = dot_codes(codes_of(row), query);
+        *product = dot_high(row_codes(row), query);
     }
 }

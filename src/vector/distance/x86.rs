@@ -3,7 +3,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Kernels, LANES, PANEL_HEADER, TILE_ROWS, TileRow};
+use super::{CodeQuery, Kernels, LANES, PANEL_HEADER, TILE_ROWS, TileRow};
 
 pub(super) fn available() -> Vec<Kernels> {
     let mut families = Vec::new();
@@ -13,6 +13,7 @@ pub(super) fn available() -> Vec<Kernels> {
             dot: avx2::dot,
             l2_squared: avx2::l2_squared,
             dot_codes: avx2::dot_codes,
+            dot_both: avx2::dot_both,
             dot_rows: avx2::dot_rows,
             near: avx2::near::<TILE_ROWS>,
             near_one: avx2::near::<1>,
@@ -27,6 +28,7 @@ pub(super) fn available() -> Vec<Kernels> {
             dot: avx512::dot,
             l2_squared: avx512::l2_squared,
             dot_codes: avx512::dot_codes,
+            dot_both: avx512::dot_both,
             dot_rows: avx512::dot_rows,
             near: avx512::near,
             near_one: avx512::near_one,
@@ -147,8 +149,53 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &[i8], products: &mut [i32]) {
-        scalar::each_row(codes, rows, query, products, |a, b| dot_codes(a, b));
+    pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
+        // SAFETY: `each_row` passes rows of the query's stride.
+        scalar::each_row(codes, rows, query, products, |row, query| unsafe { dot_high(row, query) });
+    }
+
+    /// # Safety
+    /// `row` must have the query's stride.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) unsafe fn dot_high(row: &[u8], query: &CodeQuery) -> i32 {
+        // SAFETY: the factors are as long as the lines from the row's start, which a row has.
+        _mm512_reduce_add_epi32(unsafe { dot_halves(row.as_ptr(), &query.high) })
+    }
+
+    /// # Safety
+    /// `row` must have the query's stride.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) unsafe fn dot_both(row: &[u8], query: &CodeQuery) -> i32 {
+        // SAFETY: the factors are as long as the lines from the row's start, and up to its end.
+        let (high, low) = unsafe {
+            let end = row.as_ptr().add(row.len() - query.low[0].len());
+            (dot_halves(row.as_ptr(), &query.high), dot_halves(end, &query.low))
+        };
+        _mm512_reduce_add_epi32(_mm512_add_epi32(_mm512_slli_epi32::<4>(high), low))
+    }
+
+    /// # Safety
+    /// There must be as many bytes at `plane` as there are factors, whole registers.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn dot_halves(plane: *const u8, factors: &[Vec<i8>; 2]) -> __m512i {
+        let mask = _mm512_set1_epi8(15);
+        let mut sums = [_mm512_setzero_si512(); 2];
+        for at in (0..factors[0].len()).step_by(U8) {
+            // SAFETY: the caller's; both lists of factors are equally long.
+            let [bytes, a, b] = unsafe {
+                [
+                    _mm512_loadu_si512(plane.add(at).cast()),
+                    _mm512_loadu_si512(factors[0].as_ptr().add(at).cast()),
+                    _mm512_loadu_si512(factors[1].as_ptr().add(at).cast()),
+                ]
+            };
+            sums[0] = _mm512_dpbusd_epi32(sums[0], _mm512_and_si512(bytes, mask), a);
+            let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
+            sums[1] = _mm512_dpbusd_epi32(sums[1], upper, b);
+        }
+        _mm512_add_epi32(sums[0], sums[1])
     }
 
     /// # Safety
@@ -219,8 +266,8 @@ mod avx512 {
     unsafe fn finish(row: &TileRow<'_>, sum: __m512i, panel: &[i32], distances: &mut [f32; LANES]) -> u16 {
         let header = panel.as_ptr();
         // SAFETY: the caller's: there are PANEL_HEADER * LANES words.
-        let [scales, bases, extensions, biases] = [0, 1, 2, 3]
-            .map(|word| unsafe { _mm512_loadu_si512(header.add(word * LANES).cast()) });
+        let [scales, bases, extensions, biases] =
+            [0, 1, 2, 3].map(|word| unsafe { _mm512_loadu_si512(header.add(word * LANES).cast()) });
         let factor = |x: f32, lanes: __m512i| _mm512_mul_ps(_mm512_set1_ps(x), _mm512_castsi512_ps(lanes));
         let product = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, biases));
         let base = _mm512_add_ps(_mm512_set1_ps(row.base), _mm512_castsi512_ps(bases));
@@ -290,8 +337,63 @@ mod avx2 {
     }
 
     #[target_feature(enable = "avx2")]
-    pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &[i8], products: &mut [i32]) {
-        scalar::each_row(codes, rows, query, products, |a, b| dot_codes(a, b));
+    pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
+        // SAFETY: `each_row` passes rows of the query's stride.
+        scalar::each_row(codes, rows, query, products, |row, query| unsafe { dot_high(row, query) });
+    }
+
+    /// # Safety
+    /// `row` must have the query's stride.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn dot_high(row: &[u8], query: &CodeQuery) -> i32 {
+        // SAFETY: the factors are as long as the lines from the row's start, which a row has.
+        reduce_i32(unsafe { dot_halves(row.as_ptr(), &query.high) })
+    }
+
+    /// # Safety
+    /// `row` must have the query's stride.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn dot_both(row: &[u8], query: &CodeQuery) -> i32 {
+        // SAFETY: the factors are as long as the lines from the row's start, and up to its end.
+        let (high, low) = unsafe {
+            let end = row.as_ptr().add(row.len() - query.low[0].len());
+            (dot_halves(row.as_ptr(), &query.high), dot_halves(end, &query.low))
+        };
+        reduce_i32(_mm256_add_epi32(_mm256_slli_epi32::<4>(high), low))
+    }
+
+    /// Two products of at most 15 and 128 fit in the 16 bits of `vpmaddubsw`.
+    ///
+    /// # Safety
+    /// There must be as many bytes at `plane` as there are factors, whole registers.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn dot_halves(plane: *const u8, factors: &[Vec<i8>; 2]) -> __m256i {
+        let (mask, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1));
+        let mut sum = _mm256_setzero_si256();
+        for at in (0..factors[0].len()).step_by(32) {
+            // SAFETY: the caller's; both lists of factors are equally long.
+            let [bytes, a, b] = unsafe {
+                [
+                    _mm256_loadu_si256(plane.add(at).cast()),
+                    _mm256_loadu_si256(factors[0].as_ptr().add(at).cast()),
+                    _mm256_loadu_si256(factors[1].as_ptr().add(at).cast()),
+                ]
+            };
+            let lower = _mm256_maddubs_epi16(_mm256_and_si256(bytes, mask), a);
+            let upper = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask), b);
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(lower, ones));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(upper, ones));
+        }
+        sum
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn reduce_i32(sum: __m256i) -> i32 {
+        let half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
+        let quarter = _mm_add_epi32(half, _mm_shuffle_epi32::<0b01_00_11_10>(half));
+        _mm_cvtsi128_si32(_mm_add_epi32(quarter, _mm_shuffle_epi32::<0b10_11_00_01>(quarter)))
     }
 
     /// The plain loops, compiled for these instructions.
@@ -323,10 +425,6 @@ mod avx2 {
                 *sum = _mm256_add_epi32(*sum, products);
             }
         }
-        let sum = _mm256_add_epi32(sums[0], sums[1]);
-        let half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
-        let quarter = _mm_add_epi32(half, _mm_shuffle_epi32::<0b01_00_11_10>(half));
-        let total = _mm_add_epi32(quarter, _mm_shuffle_epi32::<0b10_11_00_01>(quarter));
-        _mm_cvtsi128_si32(total) + scalar::dot_codes(&a[whole..len], &b[whole..len])
+        reduce_i32(_mm256_add_epi32(sums[0], sums[1])) + scalar::dot_codes(&a[whole..len], &b[whole..len])
     }
 }

@@ -107,7 +107,8 @@ impl GraphPart {
         let section = file.section(SECTION_HEADER)?;
         let header = Header::ref_from_bytes(section.all()?)
             .map_err(|_| bad("the header of the graph has a wrong length"))?;
-        let (dimensions, width, entries) = (header.dimensions.get(), header.width.get(), header.entries.get());
+        let (dimensions, width, entries) =
+            (header.dimensions.get(), header.width.get(), header.entries.get());
         if header.rows.get() != rows || rows >= MAX_ROWS {
             return Err(bad("it is the graph of another number of rows"));
         }
@@ -118,7 +119,8 @@ impl GraphPart {
             return Err(bad("the header of the graph is wrong"));
         }
         let links = file.section(SECTION_LINKS)?;
-        let (entry_rows, entry_panels) = (file.section(SECTION_ENTRY_ROWS)?, file.section(SECTION_ENTRY_PANELS)?);
+        let (entry_rows, entry_panels) =
+            (file.section(SECTION_ENTRY_ROWS)?, file.section(SECTION_ENTRY_PANELS)?);
         let graph = GraphPart {
             rows,
             dimensions,

@@ -37,10 +37,10 @@ pub fn search(
     graph.scratch.with(graph.rows(), |scratch| match allowed {
         None => {
             walk.run(scratch)?;
-            rescore(part, query, k, scratch.beam.candidates())
+            rescore(part, query, k, walk.refine(k, scratch.beam.candidates()))
         }
         Some(allowed) => match walk.run_filtered(allowed, scratch)? {
-            Some(found) => rescore(part, query, k, found.into_sorted()),
+            Some(found) => rescore(part, query, k, walk.refine(k, found.into_sorted())),
             None => scan(part, query, k, Some(allowed)),
         },
     })
@@ -107,6 +107,28 @@ impl Walk<'_> {
         Ok(Some(top))
     }
 
+    /// Ranks what a walk found, best first by the upper halves of its codes, by the whole codes. Those are left out whose
+    /// upper halves are so much worse than the `k`-th best that rounding cannot explain it.
+    fn refine(&self, k: usize, found: impl IntoIterator<Item = Candidate>) -> Vec<Candidate> {
+        let mut best = Top::new(k);
+        let mut refined = Vec::with_capacity(self.ef);
+        let mut found = found.into_iter().peekable();
+        while let Some(Candidate { similarity, row }) = found.next() {
+            if let Some(next) = found.peek() {
+                distance::prefetch(self.codes.row(next.row));
+            }
+            let constants = &self.codes.constants[row as usize];
+            if similarity + self.query.high_error(constants) < best.bar() {
+                continue;
+            }
+            let similarity = self.query.code_similarity(self.codes.row(row), constants);
+            best.push(Candidate { similarity, row });
+            refined.push(Candidate { similarity, row });
+        }
+        refined.sort_unstable_by(|a, b| b.cmp(a));
+        refined
+    }
+
     /// Marks the rows that `row` links to.
     #[inline]
     fn follow(&self, row: u32, visited: &mut Visited) -> Result<()> {
@@ -139,7 +161,7 @@ impl Walk<'_> {
         Ok(entry)
     }
 
-    /// Calls `found` for each of `rows` with its similarity by its codes.
+    /// Calls `found` for each of `rows` with its similarity by the upper halves of its codes.
     #[inline]
     fn score(&self, rows: &[u32], products: &mut Vec<i32>, mut found: impl FnMut(Candidate)) -> Result<()> {
         self.codes.check(rows)?;
@@ -147,7 +169,7 @@ impl Walk<'_> {
         products.resize(rows.len(), 0);
         distance::dot_rows(self.codes.all, rows, self.query.codes(), products);
         for (&row, &product) in rows.iter().zip(&*products) {
-            let similarity = self.query.product_similarity(product, &self.codes.constants[row as usize]);
+            let similarity = self.query.high_similarity(product, &self.codes.constants[row as usize]);
             found(Candidate { similarity, row });
         }
         Ok(())

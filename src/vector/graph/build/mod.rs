@@ -27,8 +27,8 @@ use near::Near;
 pub use panel::Panels;
 use partition::Random;
 use select::Selector;
-pub use space::Space;
 use space::Signed;
+pub use space::Space;
 
 /// How densely a graph is linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +122,8 @@ fn merge(space: &Space<'_>, layers: &[Layer], width: usize) -> Links {
         |(selector, signed, candidates), (list, row)| {
             space.sign(row, signed);
             candidates.clear();
-            candidates.extend(both_ways.of_row(row).iter().map(|&to| Near::new(space.distance_to(signed, to), to)));
+            candidates
+                .extend(both_ways.of_row(row).iter().map(|&to| Near::new(space.distance_to(signed, to), to)));
             candidates.sort_unstable();
             candidates.dedup();
             candidates.truncate(LOOKED_AT * width);

@@ -32,7 +32,12 @@ impl Random {
 /// Groups of at most `limit` rows: leaders are drawn at random, every row goes with the nearest one, groups
 /// that are too large are cut again and small ones joined ("randomized ball carving": PiPNN, 2026; the idea
 /// is that of random partition trees). Other draws make other cuts.
-pub(super) fn partition(space: &Space<'_>, rows: Vec<u32>, limit: usize, random: &mut Random) -> Vec<Vec<u32>> {
+pub(super) fn partition(
+    space: &Space<'_>,
+    rows: Vec<u32>,
+    limit: usize,
+    random: &mut Random,
+) -> Vec<Vec<u32>> {
     let mut groups = Vec::new();
     cut(space, rows, limit, random, &mut groups);
     groups

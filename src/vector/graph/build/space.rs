@@ -1,10 +1,12 @@
 //! Distances between the rows of a part, for building: squared Euclidean distances of their codes.
 
+use rayon::prelude::*;
+
 use crate::collection::definition::Metric;
 use crate::store::Result;
-use crate::vector::distance::{self, TileRow};
-use crate::vector::part::{RowConstants, code_stride};
 use crate::vector::VectorPart;
+use crate::vector::codes::{RowConstants, code_stride, decode};
+use crate::vector::distance::{self, TileRow};
 
 /// All rows of a part, checked, with a distance that is never negative and never NaN.
 ///
@@ -19,8 +21,8 @@ use crate::vector::VectorPart;
 pub struct Space<'a> {
     rows: u32,
     groups: usize,
-    stride: usize,
-    codes: &'a [u8],
+    /// One byte a dimension with an offset of 128, whole groups of four.
+    codes: Vec<u8>,
     values: &'a [f32],
     dimensions: usize,
     factors: Vec<Factors>,
@@ -49,27 +51,27 @@ impl<'a> Space<'a> {
     /// Checks every row of `part`.
     pub fn new(part: &'a VectorPart) -> Result<Space<'a>> {
         let dimensions = part.dimensions() as usize;
-        let (codes, constants) = part.all_codes()?;
+        let (planes, constants) = part.all_codes()?;
         let longest = constants.iter().map(|constants| constants.norm_squared).fold(0.0, f32::max);
-        let stride = code_stride(dimensions);
-        let factors = |(codes, constants): (&[u8], &RowConstants)| {
+        let groups = dimensions.div_ceil(4);
+        let mut codes = vec![128; groups * 4 * part.rows() as usize];
+        let planes = planes.par_chunks_exact(code_stride(dimensions));
+        let factors = |((codes, planes), constants): ((&mut [u8], &[u8]), &RowConstants)| {
+            let (mut places, mut sum) = (codes.iter_mut(), 0);
+            decode(planes, |code| {
+                sum += i32::from(code);
+                places.next().map(|place| *place = code as u8 ^ 128);
+            });
             let norm = constants.norm_squared;
-            let sum: i32 = codes[..dimensions].iter().map(|&code| i32::from(code) - 128).sum();
             let (base, extension) = match part.metric() {
                 Metric::Cosine | Metric::L2 => (norm, 0.0),
                 Metric::Dot => (longest, (longest - norm).max(0.0).sqrt()),
             };
             Factors { scale: constants.scale, base, extension, bias: 128 * sum }
         };
-        Ok(Space {
-            rows: part.rows(),
-            groups: dimensions.div_ceil(4),
-            stride,
-            codes,
-            values: part.all_rows()?,
-            dimensions,
-            factors: codes.chunks_exact(stride).zip(constants).map(factors).collect(),
-        })
+        let factors =
+            codes.par_chunks_exact_mut(groups * 4).zip(planes).zip(constants).map(factors).collect();
+        Ok(Space { rows: part.rows(), groups, codes, values: part.all_rows()?, dimensions, factors })
     }
 
     /// How many rows there are.
@@ -82,9 +84,10 @@ impl<'a> Space<'a> {
         &self.values[row as usize * self.dimensions..(row as usize + 1) * self.dimensions]
     }
 
-    /// The codes of `row`, padded to whole groups of four and beyond.
-    pub(super) fn codes(&self, row: u32) -> &'a [u8] {
-        &self.codes[row as usize * self.stride..][..self.groups * 4]
+    /// The codes of `row`, padded to whole groups of four.
+    pub(super) fn codes(&self, row: u32) -> &[u8] {
+        let len = self.groups * 4;
+        &self.codes[row as usize * len..(row as usize + 1) * len]
     }
 
     /// Groups of four dimensions in a panel.
@@ -100,7 +103,7 @@ impl<'a> Space<'a> {
     }
 
     /// `row` as the side of a tile that asks for everything nearer than `below`.
-    pub(super) fn tile_row(&self, row: u32, below: f32) -> TileRow<'a> {
+    pub(super) fn tile_row(&self, row: u32, below: f32) -> TileRow<'_> {
         let Factors { scale, base, extension, .. } = self.factors[row as usize];
         TileRow { codes: self.codes(row), scale: -2.0 * scale, base, extension: -2.0 * extension, below }
     }

@@ -15,7 +15,7 @@ use clap::{Parser, ValueEnum};
 use gleaner::collection::definition::{Builder, Metric, VectorDefinition};
 use gleaner::store::{OsDisk, PartFile, PartKind, PartWriter};
 use gleaner::vector::graph::{self, GraphParameters};
-use gleaner::vector::{self, GraphPart, Query, VectorPart, VectorWriter};
+use gleaner::vector::{self, Effort, GraphPart, Query, VectorPart, VectorWriter};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 const K: usize = 10;
@@ -150,8 +150,13 @@ fn main() {
         );
         println!("{:>6} {:>8} {:>9} {:>8} {:>8}", "ef", "recall", "qps", "p50 µs", "p99 µs");
     }
+    for target in [0.9, 0.95, 0.99] {
+        eprintln!("recall target {target}: ef {}", graph.ef(Effort::Recall(target)));
+    }
     for ef in arguments.ef {
-        let run = |query: &Query| vector::recall(&part, Some(&graph), query, K, ef, false, None).unwrap();
+        let run = |query: &Query| {
+            vector::recall(&part, Some(&graph), query, K, Effort::Ef(ef), false, None).unwrap()
+        };
         let mut found = 0;
         for (query, worst) in queries.iter().zip(&worst) {
             // equally good rows count

@@ -8,7 +8,7 @@ use gleaner::collection::definition::{Builder, Metric};
 use gleaner::segment::RowSet;
 use gleaner::store::{OsDisk, PartFile, PartKind, PartWriter};
 use gleaner::vector::graph::{self, GraphParameters};
-use gleaner::vector::{self, GraphPart, Query, VectorPart, VectorWriter, distance};
+use gleaner::vector::{self, Effort, GraphPart, Query, VectorPart, VectorWriter, distance};
 
 const DIMENSIONS: usize = 256;
 const SCANNED_ROWS: usize = 100_000;
@@ -98,7 +98,7 @@ fn walks(criterion: &mut Criterion) {
         group.bench_function(format!("ef {ef}"), |bench| {
             bench.iter(|| {
                 let query = next.next().unwrap();
-                graph::search(&part, &graph, query, 10, ef, None).unwrap()
+                graph::search(&part, &graph, query, 10, Effort::Ef(ef), None).unwrap()
             });
         });
     }

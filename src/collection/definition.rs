@@ -227,9 +227,14 @@ pub struct VectorDefinition {
     /// Candidates looked at for each row while building (8 to 2000).
     #[schema(minimum = 8, maximum = 2000)]
     pub ef_construction: u32,
-    /// Candidates looked at in a search (1 to 10000).
+    /// The share of the ten nearest rows that a search of a graph is to find (0.5 to 0.999): how many candidates
+    /// that takes is measured when a graph is built.
+    #[schema(minimum = 0.5, maximum = 0.999)]
+    pub recall_target: f32,
+    /// Candidates kept in a search, in place of `recall_target` (1 to 10000).
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 10000)]
-    pub ef_search: u32,
+    pub ef_search: Option<u32>,
     /// Segments of fewer rows are scanned: no graph is built for them.
     #[schema(maximum = 4_294_967_295u32)]
     pub graph_min_rows: u32,
@@ -242,7 +247,8 @@ impl Default for VectorDefinition {
             builder: Builder::default(),
             m: 16,
             ef_construction: 128,
-            ef_search: 160,
+            recall_target: 0.95,
+            ef_search: None,
             graph_min_rows: 20_000,
         }
     }
@@ -445,7 +451,12 @@ impl Definition {
             "ef_construction must be 8 to 2000",
         )?;
         check(
-            (1..=10_000).contains(&self.vector.ef_search),
+            (0.5..=0.999).contains(&self.vector.recall_target),
+            "vector.recall_target",
+            "recall_target must be 0.5 to 0.999",
+        )?;
+        check(
+            self.vector.ef_search.is_none_or(|ef| (1..=10_000).contains(&ef)),
             "vector.ef_search",
             "ef_search must be 1 to 10000",
         )?;

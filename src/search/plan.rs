@@ -10,6 +10,7 @@ use crate::search::request::{Expand, GroupBy, Mode, SearchRequest};
 use crate::search::weight;
 use crate::text::TextQuery;
 use crate::text::filter::Filter;
+use crate::vector::Effort;
 
 /// Hits of a page where the request does not say.
 const DEFAULT_LIMIT: u32 = 10;
@@ -61,8 +62,8 @@ pub struct Plan {
     pub window: usize,
     /// Hits of a page.
     pub limit: usize,
-    /// Candidates of the graph walk.
-    pub ef: usize,
+    /// How far walks of graphs go.
+    pub effort: Effort,
     /// Compare with every row.
     pub exact: bool,
     /// At most one hit a document.
@@ -99,7 +100,10 @@ impl Plan {
             Some(window) => range(window, 1, 10_000, "window")?,
             None => limit.max(DEFAULT_WINDOW),
         };
-        let ef = range(request.ef.unwrap_or(definition.vector.ef_search), 1, 10_000, "ef")?;
+        let effort = match request.ef.or(definition.vector.ef_search) {
+            Some(ef) => Effort::Ef(range(ef, 1, 10_000, "ef")?),
+            None => Effort::Recall(definition.vector.recall_target),
+        };
         let expand = request.expand.unwrap_or_default();
         range(expand.before, 0, 20, "expand.before")?;
         range(expand.after, 0, 20, "expand.after")?;
@@ -127,7 +131,7 @@ impl Plan {
             metric: definition.vector.metric,
             window,
             limit,
-            ef,
+            effort,
             exact: request.exact,
             group_by_document: request.group_by == Some(GroupBy::Document),
             expand,

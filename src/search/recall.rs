@@ -151,7 +151,7 @@ fn recall_dense(
         let Some(part) = live.segment.vectors()? else { continue };
         let graph = live.segment.graph()?;
         let allowed = allowed.get(index).and_then(Option::as_deref);
-        let found = vector::recall(part, graph, &query, plan.window, plan.ef, plan.exact, allowed)?;
+        let found = vector::recall(part, graph, &query, plan.window, plan.effort, plan.exact, allowed)?;
         let segment = index as u32;
         candidates.extend(found.into_iter().map(|hit| Candidate { segment, row: hit.row, raw: hit.raw }));
     }

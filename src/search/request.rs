@@ -63,7 +63,7 @@ pub struct SearchRequest {
     pub rerank: Option<bool>,
     /// Compares the query with every row instead of walking the graph.
     pub exact: bool,
-    /// Candidates the graph walk keeps, in place of the collection's `ef_search`, 1 to 10000.
+    /// Candidates a walk of a graph keeps, in place of the collection's `recall_target` or `ef_search`, 1 to 10000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 10000)]
     pub ef: Option<u32>,

@@ -27,7 +27,7 @@ use crate::segment::RowSet;
 use crate::store;
 
 pub use codes::CodeQuery;
-pub use graph::GraphPart;
+pub use graph::{Effort, GraphPart};
 pub use part::{VectorPart, VectorWriter};
 pub use query::Query;
 pub use scan::{exact, scan, score_rows};
@@ -42,21 +42,20 @@ pub struct Scored {
 }
 
 /// The `k` best allowed rows, best first, by the cheapest way that finds them: an exact pass where
-/// `exact` asks for it, a scan where there is no graph or few rows are allowed, else the graph with
-/// `ef` candidates.
+/// `exact` asks for it, a scan where there is no graph or few rows are allowed, else a walk of the graph.
 pub fn recall(
     part: &VectorPart,
     graph: Option<&GraphPart>,
     query: &Query,
     k: usize,
-    ef: usize,
+    effort: Effort,
     exact: bool,
     allowed: Option<&RowSet>,
 ) -> store::Result<Vec<Scored>> {
     match graph {
         _ if exact => scan::exact(part, query, k, allowed),
-        Some(linked) if !scan_is_cheaper(part.rows(), allowed, ef.max(k)) => {
-            graph::search(part, linked, query, k, ef, allowed)
+        Some(linked) if !scan_is_cheaper(part.rows(), allowed, linked.ef(effort).max(k)) => {
+            graph::search(part, linked, query, k, effort, allowed)
         }
         _ => scan(part, query, k, allowed),
     }

@@ -73,7 +73,13 @@ impl Query {
     /// Approximate similarity to a row's codes.
     #[inline]
     pub(super) fn code_similarity(&self, codes: &[u8], constants: &RowConstants) -> f32 {
-        self.of_product(distance::dot_both(codes, &self.codes) - OFFSET * self.sum, constants)
+        self.whole_similarity(distance::dot_both(codes, &self.codes), constants)
+    }
+
+    /// Approximate similarity to a row whose codes have this product with the query's.
+    #[inline]
+    pub(super) fn whole_similarity(&self, product: i32, constants: &RowConstants) -> f32 {
+        self.of_product(product - OFFSET * self.sum, constants)
     }
 
     /// Rougher similarity to a row, from the product of the upper halves of its codes with the query's.

@@ -101,8 +101,8 @@ fn only_allowed_rows_are_found() {
         assert_eq!(want.len(), 20.min(allowed.len() as usize));
         for found in [
             scan(&part, &query, 20, Some(&allowed)).unwrap(),
-            graph::search(&part, &graph, &query, 20, 40, Some(&allowed)).unwrap(),
-            recall(&part, Some(&graph), &query, 20, 40, false, Some(&allowed)).unwrap(),
+            graph::search(&part, &graph, &query, 20, Effort::Ef(40), Some(&allowed)).unwrap(),
+            recall(&part, Some(&graph), &query, 20, Effort::Ef(40), false, Some(&allowed)).unwrap(),
         ] {
             assert_eq!(found.len(), want.len());
             assert!(found.iter().all(|hit| allowed.contains(hit.row)));
@@ -128,9 +128,12 @@ fn the_graph_finds_the_neighbours_with_and_without_filters() {
                     let row = random.below(5000);
                     let query = Query::new(metric, 48, &random.near(&vectors[row], 0.3)).unwrap();
                     let want = exact(&part, &query, 10, allowed.as_ref()).unwrap();
-                    let found = graph::search(&part, &graph, &query, 10, 80, allowed.as_ref()).unwrap();
+                    let found =
+                        graph::search(&part, &graph, &query, 10, Effort::Ef(80), allowed.as_ref()).unwrap();
                     walked += recall_at(10, &found, &want) / 50.0;
-                    let found = recall(&part, Some(&graph), &query, 10, 80, false, allowed.as_ref()).unwrap();
+                    let found =
+                        recall(&part, Some(&graph), &query, 10, Effort::Ef(80), false, allowed.as_ref())
+                            .unwrap();
                     planned += recall_at(10, &found, &want) / 50.0;
                 }
                 assert!(
@@ -159,7 +162,11 @@ fn a_filter_against_the_query_costs_no_recall() {
         near.iter().for_each(|hit| away.insert(hit.row));
         allowed.and_not(&away);
         let want = exact(&part, &query, 10, Some(&allowed)).unwrap();
-        found += recall_at(10, &graph::search(&part, &graph, &query, 10, 80, Some(&allowed)).unwrap(), &want);
+        found += recall_at(
+            10,
+            &graph::search(&part, &graph, &query, 10, Effort::Ef(80), Some(&allowed)).unwrap(),
+            &want,
+        );
     }
     assert!(found / 20.0 >= 0.95, "{}", found / 20.0);
 }
@@ -196,7 +203,7 @@ fn every_row_is_reachable_and_duplicates_are_found() {
                 for probe in 0..20 {
                     let query = Query::new(metric, 16, &vectors[probe * 25]).unwrap();
                     let want = exact(&part, &query, 10, None).unwrap();
-                    let found = graph::search(&part, &graph, &query, 10, 100, None).unwrap();
+                    let found = graph::search(&part, &graph, &query, 10, Effort::Ef(100), None).unwrap();
                     recall += recall_at(10, &found, &want) / 20.0;
                 }
                 assert!(recall >= 0.95, "{builder:?} {name} {metric:?}: {recall}");
@@ -218,11 +225,11 @@ fn empty_parts_and_single_rows_are_searched() {
             for found in [
                 scan(&part, &query, 5, None).unwrap(),
                 exact(&part, &query, 5, None).unwrap(),
-                graph::search(&part, &graph, &query, 5, 10, None).unwrap(),
+                graph::search(&part, &graph, &query, 5, Effort::Ef(10), None).unwrap(),
             ] {
                 assert_eq!(found.iter().map(|hit| hit.row).collect::<Vec<_>>(), want);
             }
-            assert_eq!(graph::search(&part, &graph, &query, 0, 10, None).unwrap(), []);
+            assert_eq!(graph::search(&part, &graph, &query, 0, Effort::Ef(10), None).unwrap(), []);
         }
     }
 }
@@ -264,8 +271,8 @@ fn wrong_links_under_right_checksums_are_no_panic() {
             }
         }
         let file = PartFile::open(&frozen(dir.path(), &bad), PartKind::Graph).unwrap();
-        let searched =
-            GraphPart::open(file, 1200).and_then(|graph| graph::search(&part, &graph, &query, 10, 50, None));
+        let searched = GraphPart::open(file, 1200)
+            .and_then(|graph| graph::search(&part, &graph, &query, 10, Effort::Ef(50), None));
         match searched {
             Ok(found) => assert!(found.iter().all(|hit| hit.row < 1200)),
             Err(StoreError::Corrupt { path, .. }) => {
@@ -290,7 +297,7 @@ fn a_flipped_byte_of_either_file_is_an_error_that_names_it_or_is_not_touched() {
     let search = || -> store::Result<Vec<Scored>> {
         let part = VectorPart::open(PartFile::open(&rows, PartKind::Vectors)?)?;
         let graph = GraphPart::open(PartFile::open(&links, PartKind::Graph)?, 600)?;
-        graph::search(&part, &graph, &query, 10, 50, None)
+        graph::search(&part, &graph, &query, 10, Effort::Ef(50), None)
     };
     let want = search().unwrap();
     for path in [&rows, &links] {
@@ -324,7 +331,7 @@ fn a_graph_of_other_rows_is_refused() {
 
     let longer = part(dir.path(), Metric::L2, &random.clustered(10, 9, 2));
     let query = Query::new(Metric::L2, 9, &random.vector(9)).unwrap();
-    let error = graph::search(&longer, &open_graph(&path, 10), &query, 3, 10, None).unwrap_err();
+    let error = graph::search(&longer, &open_graph(&path, 10), &query, 3, Effort::Ef(10), None).unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
 }
 

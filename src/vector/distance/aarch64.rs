@@ -17,6 +17,7 @@ pub(super) fn available() -> Vec<Kernels> {
         // plain loops: NEON is part of every aarch64 target
         dot_both: scalar::dot_both,
         dot_rows: scalar::dot_rows,
+        dot_rows_whole: scalar::dot_rows_whole,
         near: scalar::near,
         near_one: scalar::near,
     }]

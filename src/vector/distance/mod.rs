@@ -50,6 +50,7 @@ struct Kernels {
     dot_codes: unsafe fn(&[u8], &[i8]) -> i32,
     dot_both: unsafe fn(&[u8], &CodeQuery) -> i32,
     dot_rows: unsafe fn(&[u8], &[u32], &CodeQuery, &mut [i32]),
+    dot_rows_whole: unsafe fn(&[u8], &[u32], &CodeQuery, &mut [i32]),
     near: unsafe fn(&[TileRow<'_>; TILE_ROWS], &[i32], &mut [[f32; LANES]; TILE_ROWS]) -> [u16; TILE_ROWS],
     near_one: unsafe fn(&[TileRow<'_>; 1], &[i32], &mut [[f32; LANES]; 1]) -> [u16; 1],
 }
@@ -61,6 +62,7 @@ const SCALAR: Kernels = Kernels {
     dot_codes: scalar::dot_codes,
     dot_both: scalar::dot_both,
     dot_rows: scalar::dot_rows,
+    dot_rows_whole: scalar::dot_rows_whole,
     near: scalar::near,
     near_one: scalar::near,
 };
@@ -133,14 +135,31 @@ pub fn dot_both(row: &[u8], query: &CodeQuery) -> i32 {
 /// Nothing is done where a row lies outside of them.
 #[inline]
 pub fn dot_rows(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
-    let last = rows.iter().fold(0, |last, &row| last.max(row)) as usize;
-    if products.len() == rows.len() && (last + 1) * query.stride <= codes.len() {
+    if lie_within(codes, rows, query, products) {
         #[expect(unsafe_code, reason = "see SAFETY")]
         // SAFETY: as just checked, and the table holds only detected kernels.
         unsafe {
             (BEST.dot_rows)(codes, rows, query, products);
         }
     }
+}
+
+/// [`dot_rows`] with whole codes.
+#[inline]
+pub fn dot_rows_whole(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
+    if lie_within(codes, rows, query, products) {
+        #[expect(unsafe_code, reason = "see SAFETY")]
+        // SAFETY: as just checked, and the table holds only detected kernels.
+        unsafe {
+            (BEST.dot_rows_whole)(codes, rows, query, products);
+        }
+    }
+}
+
+#[inline]
+fn lie_within(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &[i32]) -> bool {
+    let last = rows.iter().fold(0, |last, &row| last.max(row)) as usize;
+    products.len() == rows.len() && (last + 1) * query.stride <= codes.len()
 }
 
 /// A tile of up to [`TILE_ROWS`] rows (at least one); free places ask for nothing.
@@ -272,6 +291,9 @@ mod tests {
                 let mut got = vec![0; rows.len()];
                 // SAFETY: nine rows of the query's stride, all `rows` below nine; detected kernels.
                 unsafe {
+                    (family.dot_rows_whole)(codes, &rows, &prepared, &mut got);
+                    let want: Vec<i32> = rows.iter().map(|&row| both[row as usize]).collect();
+                    assert_eq!(got, want, "{}", family.name);
                     (family.dot_rows)(codes, &rows, &prepared, &mut got);
                     for (row, &both) in codes.chunks_exact(stride).zip(&both) {
                         assert_eq!((family.dot_both)(row, &prepared), both, "{}", family.name);

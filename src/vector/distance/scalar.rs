@@ -62,26 +62,31 @@ pub(super) fn dot_both(row: &[u8], query: &CodeQuery) -> i32 {
 }
 
 pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
-    each_row(codes, rows, query, products, dot_high);
+    each_row(codes, rows, query, products, query.high[0].len(), dot_high);
 }
 
-/// [`super::dot_rows`] by a kernel for one row.
+pub(super) fn dot_rows_whole(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
+    each_row(codes, rows, query, products, query.stride, dot_both);
+}
+
+/// [`super::dot_rows`] by a kernel for one row, which reads the first `read` bytes of it.
 #[inline(always)]
 pub(super) fn each_row(
     codes: &[u8],
     rows: &[u32],
     query: &CodeQuery,
     products: &mut [i32],
-    dot_high: impl Fn(&[u8], &CodeQuery) -> i32,
+    read: usize,
+    dot: impl Fn(&[u8], &CodeQuery) -> i32,
 ) {
     let stride = query.stride;
     let row_codes = |row: u32| &codes[row as usize * stride..(row as usize + 1) * stride];
-    let ask = |row: u32| prefetch(&row_codes(row)[..query.high[0].len()]);
+    let ask = |row: u32| prefetch(&row_codes(row)[..read]);
     rows.iter().take(AHEAD).for_each(|&row| ask(row));
     for (at, (&row, product)) in rows.iter().zip(products).enumerate() {
         if let Some(&ahead) = rows.get(at + AHEAD) {
             ask(ahead);
         }
-        *product = dot_high(row_codes(row), query);
+        *product = dot(row_codes(row), query);
     }
 }

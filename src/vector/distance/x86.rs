@@ -15,6 +15,7 @@ pub(super) fn available() -> Vec<Kernels> {
             dot_codes: avx2::dot_codes,
             dot_both: avx2::dot_both,
             dot_rows: avx2::dot_rows,
+            dot_rows_whole: avx2::dot_rows_whole,
             near: avx2::near::<TILE_ROWS>,
             near_one: avx2::near::<1>,
         });
@@ -30,6 +31,7 @@ pub(super) fn available() -> Vec<Kernels> {
             dot_codes: avx512::dot_codes,
             dot_both: avx512::dot_both,
             dot_rows: avx512::dot_rows,
+            dot_rows_whole: avx512::dot_rows_whole,
             near: avx512::near,
             near_one: avx512::near_one,
         });
@@ -150,8 +152,16 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
+        let read = query.high[0].len();
         // SAFETY: `each_row` passes rows of the query's stride.
-        scalar::each_row(codes, rows, query, products, |row, query| unsafe { dot_high(row, query) });
+        scalar::each_row(codes, rows, query, products, read, |row, query| unsafe { dot_high(row, query) });
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) fn dot_rows_whole(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
+        let read = query.stride;
+        // SAFETY: `each_row` passes rows of the query's stride.
+        scalar::each_row(codes, rows, query, products, read, |row, query| unsafe { dot_both(row, query) });
     }
 
     /// # Safety
@@ -338,8 +348,16 @@ mod avx2 {
 
     #[target_feature(enable = "avx2")]
     pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
+        let read = query.high[0].len();
         // SAFETY: `each_row` passes rows of the query's stride.
-        scalar::each_row(codes, rows, query, products, |row, query| unsafe { dot_high(row, query) });
+        scalar::each_row(codes, rows, query, products, read, |row, query| unsafe { dot_high(row, query) });
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn dot_rows_whole(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
+        let read = query.stride;
+        // SAFETY: `each_row` passes rows of the query's stride.
+        scalar::each_row(codes, rows, query, products, read, |row, query| unsafe { dot_both(row, query) });
     }
 
     /// # Safety

@@ -1,6 +1,7 @@
 //! A graph in memory, between building and freezing.
 
 use super::build::Panels;
+use super::calibrate::Calibration;
 use crate::store::{PartWriter, Result};
 
 /// Where a list of links ends before its full width. No row has this number.
@@ -66,6 +67,8 @@ pub struct Graph {
     pub entry_rows: Vec<u32>,
     /// The entry rows, packed.
     pub entries: Panels,
+    /// How much of the nearest rows walks find.
+    pub calibration: Calibration,
 }
 
 impl Graph {

@@ -7,12 +7,14 @@
 
 mod beam;
 mod build;
+mod calibrate;
 mod links;
 mod part;
 mod scratch;
 mod walk;
 
 pub use build::{GraphBuilder, GraphParameters, Layer, Panels, Space, build};
+pub use calibrate::Calibration;
 pub use links::{Graph, Links};
 pub use part::GraphPart;
-pub use walk::search;
+pub use walk::{Effort, search};

@@ -10,8 +10,10 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::beam::MAX_ROWS;
-use super::links::{Graph, NONE};
+use super::calibrate::Calibration;
+use super::links::{Graph, Links, NONE};
 use super::scratch::ScratchPool;
+use super::walk::{Effort, Precision};
 use crate::store::{PartFile, PartWriter, Result, Section, StoreError};
 use crate::vector::distance::{LANES, PANEL_HEADER};
 
@@ -19,10 +21,13 @@ const SECTION_HEADER: u32 = 1;
 const SECTION_LINKS: u32 = 2;
 const SECTION_ENTRY_ROWS: u32 = 3;
 const SECTION_ENTRY_PANELS: u32 = 4;
+const SECTION_RECALLS: u32 = 5;
 
 const WORD: usize = size_of::<u32>();
 /// More than any builder makes.
 const MAX_WIDTH: u32 = 2048;
+/// More candidates than a walk is measured with.
+const MAX_EF: u32 = 1 << 16;
 /// More than any builder takes.
 const MAX_ENTRIES: u32 = 1 << 16;
 
@@ -33,6 +38,10 @@ struct Header {
     dimensions: U32,
     width: U32,
     entries: U32,
+    /// What walks read of a code: 1 the upper half, 2 all of it.
+    precision: U32,
+    /// How many pairs of `ef` and recall there are.
+    recalls: U32,
 }
 
 /// Writes `graph` and fsyncs; returns the length of the file in bytes.
@@ -42,11 +51,22 @@ pub(super) fn write(graph: &Graph, mut writer: PartWriter) -> Result<u64> {
         dimensions: graph.dimensions.into(),
         width: (graph.links.width() as u32).into(),
         entries: (graph.entry_rows.len() as u32).into(),
+        precision: match graph.calibration.precision {
+            Precision::Halves => 1,
+            Precision::Whole => 2,
+        }
+        .into(),
+        recalls: (graph.calibration.recalls.len() as u32).into(),
     };
     writer.section(SECTION_HEADER, header.as_bytes())?;
     writer.section(SECTION_LINKS, graph.links.flat().as_bytes())?;
     writer.section(SECTION_ENTRY_ROWS, graph.entry_rows.as_bytes())?;
     writer.section(SECTION_ENTRY_PANELS, graph.entries.words().as_bytes())?;
+    writer.begin(SECTION_RECALLS)?;
+    for &(ef, recall) in &graph.calibration.recalls {
+        writer.write(&ef.to_le_bytes())?;
+        writer.write(&recall.to_le_bytes())?;
+    }
     writer.finish()
 }
 
@@ -59,6 +79,7 @@ pub struct GraphPart {
     links: Section,
     entry_rows: Section,
     entry_panels: Section,
+    calibration: Calibration,
     /// All links were found undamaged and to lead to rows of the graph.
     links_checked: AtomicBool,
     pub(super) scratch: ScratchPool,
@@ -74,6 +95,11 @@ pub(super) struct LinkLists<'a> {
 }
 
 impl<'a> LinkLists<'a> {
+    /// The links of a graph that was just built.
+    pub fn of_graph(links: &'a Links) -> LinkLists<'a> {
+        LinkLists { all: links.flat(), width: links.width(), unchecked: None }
+    }
+
     /// The rows that `row` (below the graph's rows) links to, each of them below the graph's rows.
     #[inline]
     pub fn of(&self, row: u32) -> Result<&'a [u32]> {
@@ -118,6 +144,24 @@ impl GraphPart {
         if entries > MAX_ENTRIES || (entries == 0) != (rows == 0) || dimensions == 0 {
             return Err(bad("the header of the graph is wrong"));
         }
+        let precision = match header.precision.get() {
+            1 => Precision::Halves,
+            2 => Precision::Whole,
+            _ => return Err(bad("the header of the graph is wrong")),
+        };
+        let recalls = file.section(SECTION_RECALLS)?;
+        let recalls = recalls.all()?;
+        if recalls.is_empty() || recalls.len() as u64 != u64::from(header.recalls.get()) * 2 * WORD as u64 {
+            return Err(bad("a section of the graph has a wrong length"));
+        }
+        let pair = |pair: &[u8]| {
+            let word = |at: usize| [pair[at], pair[at + 1], pair[at + 2], pair[at + 3]];
+            (u32::from_le_bytes(word(0)), f32::from_le_bytes(word(WORD)))
+        };
+        let recalls: Vec<(u32, f32)> = recalls.chunks_exact(2 * WORD).map(pair).collect();
+        if !recalls.iter().all(|&(ef, recall)| (1..=MAX_EF).contains(&ef) && (0.0..=1.0).contains(&recall)) {
+            return Err(bad("the recall of the graph is out of range"));
+        }
         let links = file.section(SECTION_LINKS)?;
         let (entry_rows, entry_panels) =
             (file.section(SECTION_ENTRY_ROWS)?, file.section(SECTION_ENTRY_PANELS)?);
@@ -128,6 +172,7 @@ impl GraphPart {
             links,
             entry_rows,
             entry_panels,
+            calibration: Calibration { precision, recalls },
             links_checked: AtomicBool::new(false),
             scratch: ScratchPool::default(),
         };
@@ -154,6 +199,19 @@ impl GraphPart {
     /// Length of the vectors it was built over.
     pub fn dimensions(&self) -> u32 {
         self.dimensions
+    }
+
+    /// How much of the nearest rows walks find.
+    pub fn calibration(&self) -> &Calibration {
+        &self.calibration
+    }
+
+    /// How many candidates a walk keeps.
+    pub fn ef(&self, effort: Effort) -> usize {
+        match effort {
+            Effort::Ef(ef) => ef,
+            Effort::Recall(target) => self.calibration.ef(target),
+        }
     }
 
     /// How many rows a search can reach from the first entry: all of them, if the part is what was built.
@@ -194,10 +252,10 @@ impl GraphPart {
     }
 
     /// The rows that a search may start from, and the panels they are packed into.
-    pub(super) fn entries(&self) -> Result<(&[u32], impl Iterator<Item = &[i32]>)> {
+    pub(super) fn entries(&self) -> Result<(&[u32], &[i32])> {
         let rows: &[u32] = self.words(&self.entry_rows, 0..self.entry_rows.len())?;
         let panels: &[i32] = self.words(&self.entry_panels, 0..self.entry_panels.len())?;
-        Ok((rows, panels.chunks_exact(self.panel_words())))
+        Ok((rows, panels))
     }
 
     fn panel_words(&self) -> usize {

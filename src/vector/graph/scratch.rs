@@ -53,6 +53,13 @@ pub(super) struct Scratch {
     pub products: Vec<i32>,
 }
 
+impl Scratch {
+    /// Makes it ready for a walk over `rows` rows.
+    pub fn reset(&mut self, rows: u32) {
+        self.visited.reset(rows);
+    }
+}
+
 /// Working spaces that no walk uses at the moment: as many as ever ran at once.
 #[derive(Debug, Default)]
 pub(super) struct ScratchPool(Mutex<Vec<Scratch>>);
@@ -61,7 +68,7 @@ impl ScratchPool {
     /// Runs `walk` with marks for `rows` rows, none of them set.
     pub fn with<T>(&self, rows: u32, walk: impl FnOnce(&mut Scratch) -> T) -> T {
         let mut scratch = self.0.lock().pop().unwrap_or_default();
-        scratch.visited.reset(rows);
+        scratch.reset(rows);
         let result = walk(&mut scratch);
         self.0.lock().push(scratch);
         result

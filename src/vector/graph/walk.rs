@@ -7,14 +7,14 @@ use super::part::LinkLists;
 use super::scratch::{Scratch, Visited};
 use crate::segment::RowSet;
 use crate::store::Result;
-use crate::vector::distance::{self, LANES};
+use crate::vector::distance::{self, LANES, PANEL_HEADER};
 use crate::vector::part::Codes;
 use crate::vector::scan::{rescore, scan};
 use crate::vector::top::{Candidate, Top};
 use crate::vector::{Query, Scored, VectorPart};
 
-/// The `k` best allowed rows, best first: the graph is walked with `ef` candidates by their codes, the
-/// best of them are scored in full precision.
+/// The `k` best allowed rows, best first: the graph is walked by the rows' codes, the best candidates are
+/// scored in full precision.
 ///
 /// Rows that are not allowed are walked through but not collected. Where they are so much in the way
 /// that a scan of the allowed rows would have been cheaper, it is scanned after all.
@@ -23,7 +23,7 @@ pub fn search(
     graph: &GraphPart,
     query: &Query,
     k: usize,
-    ef: usize,
+    effort: Effort,
     allowed: Option<&RowSet>,
 ) -> Result<Vec<Scored>> {
     if graph.rows() != part.rows() || graph.dimensions() != part.dimensions() {
@@ -33,7 +33,9 @@ pub fn search(
         return Ok(Vec::new());
     }
     let (codes, links) = (part.codes_at_random()?, graph.lists()?);
-    let walk = Walk { codes, links, graph, query, ef: ef.max(k) };
+    let (entry_rows, entry_panels) = graph.entries()?;
+    let (ef, precision) = (graph.ef(effort).max(k), graph.calibration().precision);
+    let walk = Walk { codes, links, entry_rows, entry_panels, query, ef, precision };
     graph.scratch.with(graph.rows(), |scratch| match allowed {
         None => {
             walk.run(scratch)?;
@@ -46,17 +48,39 @@ pub fn search(
     })
 }
 
-struct Walk<'a> {
-    codes: Codes<'a>,
-    links: LinkLists<'a>,
-    graph: &'a GraphPart,
-    query: &'a Query,
-    ef: usize,
+/// How far a walk goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Effort {
+    /// With this many candidates.
+    Ef(usize),
+    /// Until it may be expected to find this share of ten neighbours.
+    Recall(f32),
+}
+
+/// What a walk reads of a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Precision {
+    /// The upper half. Candidates are ranked by whole codes afterwards.
+    Halves,
+    /// All of it: where rows are so near each other that halves do not tell them apart.
+    Whole,
+}
+
+/// A search on its way through a graph.
+pub(super) struct Walk<'a> {
+    pub codes: Codes<'a>,
+    pub links: LinkLists<'a>,
+    pub entry_rows: &'a [u32],
+    pub entry_panels: &'a [i32],
+    pub query: &'a Query,
+    /// How many candidates are kept.
+    pub ef: usize,
+    pub precision: Precision,
 }
 
 impl Walk<'_> {
-    /// Leaves the `ef` best rows by their codes in the beam.
-    fn run(&self, scratch: &mut Scratch) -> Result<()> {
+    /// Leaves the `ef` best rows by their codes in the beam. `scratch` must be ready for as many rows as there are.
+    pub fn run(&self, scratch: &mut Scratch) -> Result<()> {
         let Scratch { visited, beam, products } = scratch;
         beam.reset(self.ef);
         let entry = self.entry(visited, products)?;
@@ -109,7 +133,7 @@ impl Walk<'_> {
 
     /// Ranks what a walk found, best first by the upper halves of its codes, by the whole codes. Those are left out whose
     /// upper halves are so much worse than the `k`-th best that rounding cannot explain it.
-    fn refine(&self, k: usize, found: impl IntoIterator<Item = Candidate>) -> Vec<Candidate> {
+    pub fn refine(&self, k: usize, found: impl IntoIterator<Item = Candidate>) -> Vec<Candidate> {
         let mut best = Top::new(k);
         let mut refined = Vec::with_capacity(self.ef);
         let mut found = found.into_iter().peekable();
@@ -118,6 +142,10 @@ impl Walk<'_> {
                 distance::prefetch(self.codes.row(next.row));
             }
             let constants = &self.codes.constants[row as usize];
+            if self.precision == Precision::Whole {
+                refined.push(Candidate { similarity, row });
+                continue;
+            }
             if similarity + self.query.high_error(constants) < best.bar() {
                 continue;
             }
@@ -142,10 +170,11 @@ impl Walk<'_> {
 
     /// The entry row that is nearest to the query.
     fn entry(&self, visited: &mut Visited, products: &mut Vec<i32>) -> Result<Candidate> {
-        let (rows, panels) = self.graph.entries()?;
         let mut tile_row = self.query.tile_row(f32::INFINITY);
         let (mut distances, mut nearest) = ([0.0; LANES], 0);
-        for (rows, panel) in rows.chunks(LANES).zip(panels) {
+        let panel_words = LANES * (PANEL_HEADER + self.query.dimensions().div_ceil(4) as usize);
+        let panels = self.entry_panels.chunks_exact(panel_words);
+        for (rows, panel) in self.entry_rows.chunks(LANES).zip(panels) {
             let mut below = distance::near_one(&tile_row, panel, &mut distances);
             while below != 0 {
                 let lane = below.trailing_zeros() as usize;
@@ -161,15 +190,22 @@ impl Walk<'_> {
         Ok(entry)
     }
 
-    /// Calls `found` for each of `rows` with its similarity by the upper halves of its codes.
+    /// Calls `found` for each of `rows` with its similarity by its codes.
     #[inline]
     fn score(&self, rows: &[u32], products: &mut Vec<i32>, mut found: impl FnMut(Candidate)) -> Result<()> {
         self.codes.check(rows)?;
         products.clear();
         products.resize(rows.len(), 0);
-        distance::dot_rows(self.codes.all, rows, self.query.codes(), products);
+        match self.precision {
+            Precision::Halves => distance::dot_rows(self.codes.all, rows, self.query.codes(), products),
+            Precision::Whole => distance::dot_rows_whole(self.codes.all, rows, self.query.codes(), products),
+        }
         for (&row, &product) in rows.iter().zip(&*products) {
-            let similarity = self.query.high_similarity(product, &self.codes.constants[row as usize]);
+            let constants = &self.codes.constants[row as usize];
+            let similarity = match self.precision {
+                Precision::Halves => self.query.high_similarity(product, constants),
+                Precision::Whole => self.query.whole_similarity(product, constants),
+            };
             found(Candidate { similarity, row });
         }
         Ok(())

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
+use super::calibrate::{Calibration, calibrate};
 use super::links::{Graph, Links};
 use crate::collection::definition::{Builder, VectorDefinition};
 use crate::store::Result;
@@ -25,7 +26,7 @@ use crate::vector::VectorPart;
 
 use near::Near;
 pub use panel::Panels;
-use partition::Random;
+pub use partition::Random;
 use select::Selector;
 use space::Signed;
 pub use space::Space;
@@ -75,8 +76,10 @@ pub struct Layer {
     pub links: Links,
 }
 
-/// Rows that a search may start from: enough that one is near, few enough to look at them all.
-const ENTRIES: usize = 512;
+/// A search may start from so many rows that their codes take about this many bytes: enough that one is near,
+/// few enough to look at them all.
+const ENTRY_BYTES: u32 = 128 << 10;
+const MAX_ENTRIES: u32 = 1024;
 /// Of the rows that link to a row and those it links to, this many nearest times the width are looked at.
 const LOOKED_AT: usize = 16;
 
@@ -105,10 +108,13 @@ pub fn build(
     duplicates::attach(&duplicates, &mut links);
     let first = distinct.first().copied().unwrap_or(0);
     connect::connect(&mut links, first);
+    let entry_rows = entry_rows(&links, &distinct, part.dimensions());
     let mut entries = Panels::default();
-    let entry_rows = entry_rows(&links, &distinct);
     entries.pack(&space, entry_rows.iter().copied());
-    Ok(Some(Graph { dimensions: part.dimensions(), links, entry_rows, entries }))
+    let calibration = Calibration::none();
+    let mut graph = Graph { dimensions: part.dimensions(), links, entry_rows, entries, calibration };
+    graph.calibration = calibrate(part, &space, &graph)?;
+    Ok(Some(graph))
 }
 
 /// One graph from all layers: every link is made to lead both ways, and where a row has more than `width`, a
@@ -179,11 +185,12 @@ impl BothWays {
 
 /// A sample of the distinct rows, ascending. All rows can be reached from the first distinct row; only rows from which
 /// that one can be reached are entries, so all rows can be reached from each.
-fn entry_rows(links: &Links, distinct: &[u32]) -> Vec<u32> {
+fn entry_rows(links: &Links, distinct: &[u32], dimensions: u32) -> Vec<u32> {
     let Some(&first) = distinct.first() else { return Vec::new() };
     let mut random = Random(2);
     let mut rows = vec![first];
-    rows.extend((1..ENTRIES.min(distinct.len())).map(|_| distinct[random.below(distinct.len())]));
+    let wanted = (ENTRY_BYTES / dimensions).clamp(16, MAX_ENTRIES) as usize;
+    rows.extend((1..wanted.min(distinct.len())).map(|_| distinct[random.below(distinct.len())]));
     rows.sort_unstable();
     rows.dedup();
     let leads_there = connect::leading_to(links, first);

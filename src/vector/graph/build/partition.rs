@@ -13,7 +13,7 @@ const BATCH: usize = 256;
 
 /// A small deterministic generator (SplitMix64).
 #[derive(Debug)]
-pub(super) struct Random(pub u64);
+pub struct Random(pub u64);
 
 impl Random {
     pub fn next(&mut self) -> u64 {

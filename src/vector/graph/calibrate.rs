@@ -1,0 +1,169 @@
+//! How much of the nearest rows walks of a graph find, measured once when it is built.
+
+use rayon::prelude::*;
+
+use super::build::{Panels, Random, Space};
+use super::links::Graph;
+use super::part::LinkLists;
+use super::scratch::Scratch;
+use super::walk::{Precision, Walk};
+use crate::store::Result;
+use crate::vector::distance::{self, LANES, TILE_ROWS};
+use crate::vector::top::{Candidate, Top};
+use crate::vector::{Query, VectorPart};
+
+/// The values of `ef` that are tried.
+const EFS: [u32; 11] = [10, 16, 24, 36, 54, 80, 120, 180, 270, 400, 600];
+/// Neighbours that are looked for.
+const K: usize = 10;
+/// Rows that serve as queries.
+const QUERIES: usize = 200;
+/// Rows that are packed at a time to find the true neighbours.
+const PACKED: usize = 8192;
+/// A walk by whole codes takes this many times as long as one by their upper halves.
+const WHOLE_COST: f32 = 1.25;
+/// The recall at which the two are compared.
+const COMPARED_AT: f32 = 0.98;
+
+/// What was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calibration {
+    /// What walks read of a code.
+    pub(super) precision: Precision,
+    /// Values of `ef`, ascending, with the recall of ten neighbours at each; at least one.
+    pub(super) recalls: Vec<(u32, f32)>,
+}
+
+impl Calibration {
+    /// Nothing measured yet.
+    pub(super) fn none() -> Calibration {
+        Calibration { precision: Precision::Whole, recalls: Vec::new() }
+    }
+
+    /// The `ef` that finds `target` of ten neighbours, as far as the measurement tells. Its queries were rows; other queries
+    /// lie farther from all rows and find less, so half as much may be missed here.
+    pub fn ef(&self, target: f32) -> usize {
+        ef(&self.recalls, 1.0 - (1.0 - target) / 2.0).ceil() as usize
+    }
+}
+
+/// Interpolated between the measured values; past the last one, it doubles.
+fn ef(recalls: &[(u32, f32)], target: f32) -> f32 {
+    let mut before = None;
+    for &(ef, recall) in recalls {
+        let ef = ef as f32;
+        match before {
+            None if recall >= target => return ef,
+            Some((lower_ef, lower)) if recall >= target => {
+                return lower_ef + (target - lower) / (recall - lower) * (ef - lower_ef);
+            }
+            _ => before = Some((ef, recall)),
+        }
+    }
+    before.map_or(1.0, |(last, _)| 2.0 * last)
+}
+
+fn best(recalls: &[(u32, f32)]) -> f32 {
+    recalls.iter().map(|&(_, recall)| recall).fold(0.0, f32::max)
+}
+
+/// Measures walks that look for the neighbours of some rows among the others.
+pub(super) fn calibrate(part: &VectorPart, space: &Space<'_>, graph: &Graph) -> Result<Calibration> {
+    let mut random = Random(3);
+    let rows: Vec<u32> =
+        (0..QUERIES.min(part.rows() as usize)).map(|_| random.below(part.rows() as usize) as u32).collect();
+    let prepare = |&row: &u32| {
+        let query = Query::new(part.metric(), part.dimensions(), part.row(row)?);
+        Ok(query.ok().map(|query| (row, query))) // a row of zeros is no query
+    };
+    let queries: Vec<(u32, Query)> =
+        rows.iter().filter_map(|row| prepare(row).transpose()).collect::<Result<_>>()?;
+    let bars = farthest_neighbours(part, space, &queries)?;
+    let measure = |precision| recalls(part, graph, &queries, &bars, precision);
+    let (halves, whole) = (measure(Precision::Halves)?, measure(Precision::Whole)?);
+    let cheaper = ef(&halves, COMPARED_AT) <= WHOLE_COST * ef(&whole, COMPARED_AT);
+    // where neither finds as much, the one that finds more
+    let as_good = best(&halves) >= COMPARED_AT.min(best(&whole) - 0.005);
+    Ok(match cheaper && as_good {
+        true => Calibration { precision: Precision::Halves, recalls: halves },
+        false => Calibration { precision: Precision::Whole, recalls: whole },
+    })
+}
+
+/// The similarity by codes of the `K`-th nearest other row of each query.
+fn farthest_neighbours(part: &VectorPart, space: &Space<'_>, queries: &[(u32, Query)]) -> Result<Vec<f32>> {
+    let mut nearest: Vec<Top> = queries.iter().map(|_| Top::new(K)).collect();
+    let mut panels = Panels::default();
+    for first in (0..space.rows()).step_by(PACKED) {
+        let rows = first..space.rows().min(first + PACKED as u32);
+        panels.pack(space, rows);
+        nearest.par_chunks_mut(TILE_ROWS).zip(queries.par_chunks(TILE_ROWS)).for_each(
+            |(nearest, queries)| {
+                let mut distances = [[0.0; LANES]; TILE_ROWS];
+                let numbers: Vec<u32> = (0..queries.len() as u32).collect();
+                let mut tile = distance::tile(&numbers, |at| queries[at as usize].1.tile_row(0.0));
+                for (lane_0, panel) in panels.from(0) {
+                    for (row, top) in tile.iter_mut().zip(&*nearest) {
+                        row.below = -top.bar();
+                    }
+                    let below = distance::near(&tile, panel, &mut distances);
+                    for (at, top) in nearest.iter_mut().enumerate() {
+                        let mut below = below[at];
+                        while below != 0 {
+                            let lane = below.trailing_zeros() as usize;
+                            below &= below - 1;
+                            let row = first + (lane_0 + lane) as u32;
+                            if row != queries[at].0 {
+                                top.push(Candidate { similarity: -distances[at][lane], row });
+                            }
+                        }
+                    }
+                }
+            },
+        );
+    }
+    let codes = part.codes_at_random()?;
+    let farthest = |((_, query), nearest): (&(u32, Query), Top)| {
+        let similarity =
+            |near: Candidate| query.code_similarity(codes.row(near.row), &codes.constants[near.row as usize]);
+        nearest.into_sorted().into_iter().map(similarity).fold(f32::INFINITY, f32::min)
+    };
+    Ok(queries.iter().zip(nearest).map(farthest).collect())
+}
+
+/// The share of the neighbours, those not less similar than the bars, that walks find with each of [`EFS`].
+fn recalls(
+    part: &VectorPart,
+    graph: &Graph,
+    queries: &[(u32, Query)],
+    bars: &[f32],
+    precision: Precision,
+) -> Result<Vec<(u32, f32)>> {
+    let wanted = K.min(part.rows().saturating_sub(1) as usize);
+    if queries.is_empty() || wanted == 0 {
+        return Ok(EFS.map(|ef| (ef, 1.0)).to_vec());
+    }
+    let codes = part.codes_at_random()?;
+    let at = |ef: u32| {
+        let found = |scratch: &mut Scratch, ((row, query), bar): (&(u32, Query), &f32)| {
+            let walk = Walk {
+                codes,
+                links: LinkLists::of_graph(&graph.links),
+                entry_rows: &graph.entry_rows,
+                entry_panels: graph.entries.words(),
+                query,
+                ef: ef as usize + 1, // the row itself is found, too
+                precision,
+            };
+            scratch.reset(part.rows());
+            walk.run(scratch)?;
+            let found = walk.refine(wanted + 1, scratch.beam.candidates());
+            let near = found.iter().filter(|near| near.row != *row && near.similarity >= *bar);
+            Ok(near.take(wanted).count())
+        };
+        let found: Result<Vec<usize>> =
+            queries.par_iter().zip(bars).map_init(Scratch::default, found).collect();
+        Ok((ef, found?.iter().sum::<usize>() as f32 / (wanted * queries.len()) as f32))
+    };
+    EFS.into_iter().map(at).collect()
+}

@@ -40,6 +40,9 @@ pub struct TileRow<'a> {
     pub below: f32,
 }
 
+type Near<const ROWS: usize> =
+    unsafe fn(&[TileRow<'_>; ROWS], &[i32], &mut [[f32; LANES]; ROWS]) -> [u16; ROWS];
+
 /// One family of kernels. Contract of the caller: slices of values or codes have the same length, a panel has
 /// `LANES` words for each of its header's words and for each group of a row's codes, and the processor has the
 /// instructions that the family's constructor detected.
@@ -51,8 +54,8 @@ struct Kernels {
     dot_both: unsafe fn(&[u8], &CodeQuery) -> i32,
     dot_rows: unsafe fn(&[u8], &[u32], &CodeQuery, &mut [i32]),
     dot_rows_whole: unsafe fn(&[u8], &[u32], &CodeQuery, &mut [i32]),
-    near: unsafe fn(&[TileRow<'_>; TILE_ROWS], &[i32], &mut [[f32; LANES]; TILE_ROWS]) -> [u16; TILE_ROWS],
-    near_one: unsafe fn(&[TileRow<'_>; 1], &[i32], &mut [[f32; LANES]; 1]) -> [u16; 1],
+    near: Near<TILE_ROWS>,
+    near_one: Near<1>,
 }
 
 const SCALAR: Kernels = Kernels {
@@ -205,7 +208,7 @@ pub fn near_one(row: &TileRow<'_>, panel: &[i32], distances: &mut [f32; LANES]) 
 
 #[inline]
 fn fits(row: &TileRow<'_>, panel: &[i32]) -> bool {
-    row.codes.len() % 4 == 0 && panel.len() == LANES * (PANEL_HEADER + row.codes.len() / 4)
+    row.codes.len().is_multiple_of(4) && panel.len() == LANES * (PANEL_HEADER + row.codes.len() / 4)
 }
 
 /// Asks the processor to load `bytes` into its caches. A hint: it reads nothing.

@@ -60,7 +60,9 @@ impl<'a> Space<'a> {
             let (mut places, mut sum) = (codes.iter_mut(), 0);
             decode(planes, |code| {
                 sum += i32::from(code);
-                places.next().map(|place| *place = code as u8 ^ 128);
+                if let Some(place) = places.next() {
+                    *place = code as u8 ^ 128;
+                }
             });
             let norm = constants.norm_squared;
             let (base, extension) = match part.metric() {

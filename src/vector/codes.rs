@@ -1,12 +1,14 @@
 //! Vectors in 8 bits a dimension, in two planes of 4 bits.
 //!
-//! A code is a dimension's value in steps of the row's scale, `round(x / scale)` with `scale = max|x| / 119`, so it lies in
-//! -119..=119. Code + 136 is one byte. Its upper four bits alone stand for the value to within half of 16 steps, and
-//! zero is still exactly zero. A row holds the upper halves of all dimensions first, then the lower halves: a walk
-//! reads the first plane only, half the memory, and the candidates it finds are ranked by both.
+//! A code is a dimension's value in steps of the row's scale, `round(x / scale)` with `scale = max|x| / 119`,
+//! so it lies in -119..=119. Code + 136 is one byte. Its upper four bits alone stand for the value to within
+//! half of 16 steps, and zero is still exactly zero. A row holds the upper halves of all dimensions first,
+//! then the lower halves: a walk reads the first plane only, half the memory, and the candidates it finds are
+//! ranked by both.
 //!
-//! In a plane, byte `j` of the 32 bytes for dimensions `64·i ..` has dimension `64·i + j` in its lower and `64·i + 32 + j` in
-//! its upper half. Each row is quantised by itself: nothing is trained, and a merge copies codes as they are.
+//! In a plane, byte `j` of the 32 bytes for dimensions `64·i ..` has dimension `64·i + j` in its lower and
+//! `64·i + 32 + j` in its upper half. Each row is quantised by itself: nothing is trained, and a merge copies
+//! codes as they are.
 
 /// The largest code of a row.
 const LARGEST: f32 = 119.0;
@@ -89,7 +91,8 @@ pub(super) fn decode(row: &[u8], mut code: impl FnMut(i8)) {
 pub struct CodeQuery {
     /// Bytes of a row.
     pub(super) stride: usize,
-    /// For the lines with the upper halves, from the row's start: what its bytes' lower and upper four bits are multiplied with.
+    /// For the lines with the upper halves, from the row's start: what its bytes' lower and upper four bits
+    /// are multiplied with.
     pub(super) high: [Vec<i8>; 2],
     /// For the lines with the lower halves, up to the row's end.
     pub(super) low: [Vec<i8>; 2],

@@ -38,8 +38,8 @@ pub fn score_rows(part: &VectorPart, query: &Query, rows: &[u32]) -> Result<Vec<
     rows.iter().map(|&row| Ok(query.raw(query.similarity(part.row(row)?)))).collect()
 }
 
-/// The best `k` of some candidates (best first, by their codes), by their full-precision scores. Those are left out
-/// whose codes are so much worse than the `k`-th score that rounding cannot explain it.
+/// The best `k` of some candidates (best first, by their codes), by their full-precision scores. Those are
+/// left out whose codes are so much worse than the `k`-th score that rounding cannot explain it.
 pub(super) fn rescore(
     part: &VectorPart,
     query: &Query,

@@ -134,8 +134,8 @@ pub fn dot_both(row: &[u8], query: &CodeQuery) -> i32 {
     }
 }
 
-/// Inner products of the upper halves of the codes of some rows and a query's. `codes` are all rows, one after the other.
-/// Nothing is done where a row lies outside of them.
+/// Inner products of the upper halves of the codes of some rows and a query's. `codes` are all rows, one
+/// after the other. Nothing is done where a row lies outside of them.
 #[inline]
 pub fn dot_rows(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
     if lie_within(codes, rows, query, products) {
@@ -176,8 +176,8 @@ pub fn tile<'a>(rows: &[u32], mut row: impl FnMut(u32) -> TileRow<'a>) -> [TileR
     tile
 }
 
-/// Distances of four rows to the rows of a panel, and for each a mask of the lanes that are nearer than asked for.
-/// Nothing is near where the panel's length does not fit the rows' codes.
+/// Distances of four rows to the rows of a panel, and for each a mask of the lanes that are nearer than asked
+/// for. Nothing is near where the panel's length does not fit the rows' codes.
 #[inline]
 pub fn near(
     rows: &[TileRow<'_>; TILE_ROWS],

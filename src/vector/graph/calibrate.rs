@@ -18,8 +18,8 @@ const EFS: [u32; 11] = [10, 16, 24, 36, 54, 80, 120, 180, 270, 400, 600];
 const K: usize = 10;
 /// How many queries are made of rows.
 const QUERIES: usize = 200;
-/// A query is a row, moved this far towards another one: questions are not where the rows are. Questions about the texts of
-/// an evaluation set took as many candidates as rows moved by a quarter.
+/// A query is a row, moved this far towards another one: questions are not where the rows are. Questions
+/// about the texts of an evaluation set took as many candidates as rows moved by a quarter.
 const BLEND: f32 = 0.3;
 /// Rows that are packed at a time to find the true neighbours.
 const PACKED: usize = 8192;
@@ -43,8 +43,8 @@ impl Calibration {
         Calibration { precision: Precision::Whole, recalls: Vec::new() }
     }
 
-    /// The `ef` that finds `target` of ten neighbours, as far as the measurement tells: half as much may be missed here,
-    /// since real queries differ from those it was made with.
+    /// The `ef` that finds `target` of ten neighbours, as far as the measurement tells: half as much may be
+    /// missed here, since real queries differ from those it was made with.
     pub fn ef(&self, target: f32) -> usize {
         ef(&self.recalls, 1.0 - (1.0 - target) / 2.0).ceil() as usize
     }

@@ -1,9 +1,10 @@
 //! The graph over the rows of a segment, in which a search walks from row to row towards the query.
 //!
-//! A graph is made once and never changed: [`build`] links the rows, [`Graph::write`] freezes them into a `graph` part.
-//! [`GraphPart`] is that file, mapped; [`search`] walks it. It is a navigable small world with links of all lengths in
-//! one layer: what the upper layers of an HNSW graph do (Malkov & Yashunin, <https://arxiv.org/abs/1603.09320>),
-//! long links and a few hundred entries that are looked at all at once do here.
+//! A graph is made once and never changed: [`build`] links the rows, [`Graph::write`] freezes them into a
+//! `graph` part. [`GraphPart`] is that file, mapped; [`search`] walks it. It is a navigable small world with
+//! links of all lengths in one layer: what the upper layers of an HNSW graph do (Malkov & Yashunin,
+//! <https://arxiv.org/abs/1603.09320>), long links and a few hundred entries that are looked at all at once
+//! do here.
 
 mod beam;
 mod build;

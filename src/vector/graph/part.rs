@@ -1,7 +1,7 @@
 //! The `graph` part: a graph frozen into a mapped file.
 //!
-//! One array with `width` row numbers per row, ended early by `u32::MAX`; then the rows a search may start from, and these
-//! rows packed into panels (see [`Panels`](super::Panels)).
+//! One array with `width` row numbers per row, ended early by `u32::MAX`; then the rows a search may start
+//! from, and these rows packed into panels (see [`Panels`](super::Panels)).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

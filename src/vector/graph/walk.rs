@@ -79,7 +79,8 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Leaves the `ef` best rows by their codes in the beam. `scratch` must be ready for as many rows as there are.
+    /// Leaves the `ef` best rows by their codes in the beam. `scratch` must be ready for as many rows as
+    /// there are.
     pub fn run(&self, scratch: &mut Scratch) -> Result<()> {
         let Scratch { visited, beam, products } = scratch;
         beam.reset(self.ef);
@@ -131,8 +132,8 @@ impl Walk<'_> {
         Ok(Some(top))
     }
 
-    /// Ranks what a walk found, best first by the upper halves of its codes, by the whole codes. Those are left out whose
-    /// upper halves are so much worse than the `k`-th best that rounding cannot explain it.
+    /// Ranks what a walk found, best first by the upper halves of its codes, by the whole codes. Those are
+    /// left out whose upper halves are so much worse than the `k`-th best that rounding cannot explain it.
     pub fn refine(&self, k: usize, found: impl IntoIterator<Item = Candidate>) -> Vec<Candidate> {
         let mut best = Top::new(k);
         let mut refined = Vec::with_capacity(self.ef);

@@ -55,9 +55,9 @@ impl From<&VectorDefinition> for GraphParameters {
 
 /// Links rows into layers. It need not reach every row.
 pub trait GraphBuilder: Debug + Send + Sync {
-    /// Links among the rows of `distinct` (ascending), with the threads of the current rayon pool. `None` once `cancel`
-    /// is set. The layers are merged: the first has all of `distinct`, the others have ever fewer of them and
-    /// longer links.
+    /// Links among the rows of `distinct` (ascending), with the threads of the current rayon pool. `None`
+    /// once `cancel` is set. The layers are merged: the first has all of `distinct`, the others have ever
+    /// fewer of them and longer links.
     fn build(
         &self,
         space: &Space<'_>,
@@ -183,8 +183,8 @@ impl BothWays {
     }
 }
 
-/// A sample of the distinct rows, ascending. All rows can be reached from the first distinct row; only rows from which
-/// that one can be reached are entries, so all rows can be reached from each.
+/// A sample of the distinct rows, ascending. All rows can be reached from the first distinct row; only rows
+/// from which that one can be reached are entries, so all rows can be reached from each.
 fn entry_rows(links: &Links, distinct: &[u32], dimensions: u32) -> Vec<u32> {
     let Some(&first) = distinct.first() else { return Vec::new() };
     let mut random = Random(2);

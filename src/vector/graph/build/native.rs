@@ -1,14 +1,16 @@
 //! The builder of our own: nearest rows by partitioning, diverse links at every scale.
 //!
-//! A graph grown row by row searches itself for every row, which is random access all the way. Here the nearest
-//! rows of each row are found by cutting all rows into small groups, again and again in other places, and comparing
-//! all pairs within a group (PiPNN, 2026): dense products of codes that stay in the processor's caches. What the
-//! cuts missed is found among the nearest rows' nearest rows (Dong, Charikar & Li, "Efficient k-nearest neighbor
-//! graph construction", WWW 2011), and of the nearest rows a diverse selection is linked.
+//! A graph grown row by row searches itself for every row, which is random access all the way. Here the
+//! nearest rows of each row are found by cutting all rows into small groups, again and again in other places,
+//! and comparing all pairs within a group (PiPNN, 2026): dense products of codes that stay in the processor's
+//! caches. What the cuts missed is found among the nearest rows' nearest rows (Dong, Charikar & Li,
+//! "Efficient k-nearest neighbor graph construction", WWW 2011), and of the nearest rows a diverse selection
+//! is linked.
 //!
-//! That alone would link near rows only. A graph grown row by row also has the links of its early rows, which were made
-//! when there were few others: far ones, by which a search gets about. So the same is done for a random half of the rows,
-//! half of these, and so on; each of these layers is a graph at a coarser scale, and all are merged into one.
+//! That alone would link near rows only. A graph grown row by row also has the links of its early rows, which
+//! were made when there were few others: far ones, by which a search gets about. So the same is done for a
+//! random half of the rows, half of these, and so on; each of these layers is a graph at a coarser scale, and
+//! all are merged into one.
 //!
 //! The outcome depends on the rows alone, not on threads or the processor.
 

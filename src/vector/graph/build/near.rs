@@ -29,8 +29,8 @@ pub(super) fn bar(pool: &Pool, limit: usize) -> f32 {
     if pool.len() < limit { f32::INFINITY } else { pool[limit - 1].distance() }
 }
 
-/// Adds `found` (in any order, none twice) to `pool` and keeps the nearest `limit`; leaves `found` empty. `merged` is
-/// working space.
+/// Adds `found` (in any order, none twice) to `pool` and keeps the nearest `limit`; leaves `found` empty.
+/// `merged` is working space.
 pub(super) fn merge(pool: &mut Pool, found: &mut Vec<Near>, limit: usize, merged: &mut Pool) {
     if found.len() > limit {
         found.select_nth_unstable(limit - 1);

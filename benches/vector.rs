@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gleaner::collection::definition::{Builder, Metric};
-use gleaner::segment::RowSet;
+use gleaner::rows::RowSet;
 use gleaner::store::{OsDisk, PartFile, PartKind, PartWriter};
 use gleaner::vector::graph::{self, GraphParameters};
 use gleaner::vector::{self, Effort, GraphPart, Query, VectorPart, VectorWriter, distance};

@@ -1,8 +1,8 @@
 //! gleaner: a RAG retrieval service in one binary.
 //!
 //! Documents in, evidence out: documents are chunked with real tokenizers, embedded by a provider or by
-//! the model inside the binary, and kept in immutable segments with an mmapped HNSW graph and a tantivy
-//! index over the same rows; a search fuses both. gleaner is not a generation framework, not a training
+//! the model inside the binary, and kept in immutable segments with an mmapped vector index and a
+//! tantivy index over the same rows; a search fuses both. gleaner is not a generation framework, not a training
 //! tool and not a general database.
 //!
 //! Reading order, along the two main paths:
@@ -10,8 +10,8 @@
 //! - write: [`ingest`] receives documents, [`chunk`]s them, [`embed`]s the chunks and hands them to
 //!   [`collection`], which commits them as a [`segment`];
 //! - read: [`search`] plans, recalls from [`vector`] and [`text`], fuses, [`rerank`]s and assembles;
-//! - [`store`] is the bytes on disk, [`runtime`] the CPU pools, [`engine`] the handle that [`api`] (HTTP)
-//!   and [`cli`] drive.
+//! - [`rows`] is the set of rows that both legs look at, [`store`] the bytes on disk, [`runtime`] the CPU
+//!   pools, [`engine`] the handle that [`api`] (HTTP) and [`cli`] drive.
 
 #![deny(unsafe_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -29,6 +29,7 @@ pub mod eval;
 pub mod import;
 pub mod ingest;
 pub mod rerank;
+pub mod rows;
 pub mod runtime;
 pub mod search;
 pub mod segment;

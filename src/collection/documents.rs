@@ -3,8 +3,9 @@
 use crate::collection::Collection;
 use crate::document::{DocumentPage, StoredDocument};
 use crate::error::{Code, Error, Result};
+use crate::rows::RowSet;
+use crate::segment::SourcePart;
 use crate::segment::source::DocumentEntry;
-use crate::segment::{RowSet, SourcePart};
 use crate::text::filter::Filter;
 
 /// A document with its text.

@@ -15,9 +15,10 @@ use crate::collection::inbox;
 use crate::collection::snapshot::{LiveSegment, Snapshot};
 use crate::error::{Error, Result};
 use crate::ingest::job::Job;
+use crate::rows::RowSet;
 use crate::segment::build::{self, PreparedDocument};
 use crate::segment::merge::live_documents;
-use crate::segment::{RowSet, Segment, part_kinds, part_path};
+use crate::segment::{Segment, part_kinds, part_path};
 use crate::text::filter::Filter;
 
 /// Writes that wait together share a segment up to this many bytes of text.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::error::Result;
+use crate::rows::RowSet;
 use crate::segment::source::DocumentEntry;
-use crate::segment::{RowSet, Segment, SourcePart};
+use crate::segment::{Segment, SourcePart};
 
 /// A segment with the rows that are deleted in it.
 #[derive(Clone, Debug)]

@@ -8,10 +8,10 @@ use crate::collection::definition::Metric;
 use crate::collection::snapshot::Snapshot;
 use crate::embed::Kind;
 use crate::error::{Error, Result};
+use crate::rows::RowSet;
 use crate::search::millis;
 use crate::search::plan::{DenseQuery, Plan};
 use crate::search::response::Timings;
-use crate::segment::RowSet;
 use crate::text::{self, Statistics};
 use crate::vector::{self, Query};
 

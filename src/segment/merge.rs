@@ -3,9 +3,10 @@
 
 use crate::collection::catalog::SegmentRecord;
 use crate::error::Result;
+use crate::rows::RowSet;
 use crate::segment::build::SegmentPlace;
 use crate::segment::source::{DocumentEntry, SourceWriter};
-use crate::segment::{RowSet, Segment, SourcePart};
+use crate::segment::{Segment, SourcePart};
 use crate::store::PartKind;
 use crate::text;
 use crate::vector::VectorWriter;

@@ -6,7 +6,6 @@
 
 pub mod build;
 pub mod merge;
-pub mod rows;
 pub mod source;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +17,6 @@ use crate::store::{PartFile, PartKind, StoreError};
 use crate::text::TextPart;
 use crate::vector::{GraphPart, VectorPart};
 
-pub use rows::RowSet;
 pub use source::SourcePart;
 
 /// File of one part of segment `id` in a collection's folder.

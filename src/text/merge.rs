@@ -11,7 +11,7 @@ use super::error::{indexing, reading};
 use super::part::TextPart;
 use super::schema::settings;
 use crate::collection::definition::TextDefinition;
-use crate::segment::RowSet;
+use crate::rows::RowSet;
 use crate::store::{PartWriter, StoreError};
 use crate::{Error, Result};
 

@@ -15,7 +15,7 @@ use super::error::{reading, reading_io};
 use super::schema::{META, SCHEMA, TEXT};
 use super::terms::TermRows;
 use crate::Result;
-use crate::segment::RowSet;
+use crate::rows::RowSet;
 use crate::store::{PartFile, StoreError};
 
 /// Postings of a segment's rows: read-only, cheap to clone.

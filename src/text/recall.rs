@@ -16,7 +16,7 @@ use super::row_scorer::{Phrases, RowScorer, WeightedTerm, weigh};
 use super::schema::text_term;
 use super::statistics::{B, K1, Statistics};
 use crate::Result;
-use crate::segment::RowSet;
+use crate::rows::RowSet;
 
 /// Filters that let fewer rows through than a question's postings divided by this are walked row by row.
 const SEEK_FACTOR: u64 = 8;

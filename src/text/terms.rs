@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use crate::Result;
-use crate::segment::RowSet;
+use crate::rows::RowSet;
 
 /// The rows of each metadata term of a segment. Terms are opaque bytes in byte order.
 pub trait TermRows {

@@ -10,7 +10,7 @@ use super::row_scorer::{RowScorer, weigh};
 use super::*;
 use crate::Code;
 use crate::collection::definition::{Analyzer, TextDefinition};
-use crate::segment::RowSet;
+use crate::rows::RowSet;
 use crate::store::part::BLOCK;
 use crate::store::{OsDisk, PartFile, PartKind, PartWriter};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use super::graph::{self, Graph, GraphParameters, GraphPart};
 use super::{VectorPart, VectorWriter};
 use crate::collection::definition::{Builder, Metric};
-use crate::segment::RowSet;
+use crate::rows::RowSet;
 use crate::store::{OsDisk, PartFile, PartKind, PartWriter};
 
 pub(super) const BUILDERS: [Builder; 2] = [Builder::Native, Builder::HnswRs];

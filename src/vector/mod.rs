@@ -23,7 +23,7 @@ mod tests;
 
 use crate::collection::definition::Metric;
 use crate::error::{Code, Error, Result};
-use crate::segment::RowSet;
+use crate::rows::RowSet;
 use crate::store;
 
 pub use codes::CodeQuery;

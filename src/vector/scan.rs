@@ -2,7 +2,7 @@
 
 use super::top::{Candidate, Top};
 use super::{Query, Scored, VectorPart};
-use crate::segment::RowSet;
+use crate::rows::RowSet;
 use crate::store::Result;
 
 /// How many candidates, picked by their codes, are scored in full precision to return `k`: enough that

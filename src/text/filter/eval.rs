@@ -4,7 +4,7 @@ use std::ops::Bound::{self, Excluded, Included};
 
 use super::{Condition, Filter, Side};
 use crate::Result;
-use crate::segment::RowSet;
+use crate::rows::RowSet;
 use crate::text::metadata::{Form, KeyTerms, Place, Scalar, below, says_has_value};
 use crate::text::terms::TermRows;
 

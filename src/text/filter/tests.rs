@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Filter, oracle};
 use crate::document::Metadata;
-use crate::segment::RowSet;
+use crate::rows::RowSet;
 use crate::text::metadata;
 use crate::text::terms::TermRows;
 

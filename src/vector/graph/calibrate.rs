@@ -1,12 +1,13 @@
-//! How much of the nearest rows walks of a graph find, measured once when it is built.
+//! Measures how much of the nearest rows walks of a new graph find.
 
 use rayon::prelude::*;
 
-use super::build::{Panels, Random, Space};
-use super::links::Graph;
+use super::builder::{Panels, Random, Space};
+use super::built::Graph;
+use super::calibration::{Calibration, Precision, ef_for};
 use super::part::LinkLists;
 use super::scratch::Scratch;
-use super::walk::{Precision, Walk};
+use super::walk::Walk;
 use crate::store::Result;
 use crate::vector::distance::{self, LANES, TILE_ROWS};
 use crate::vector::top::{Candidate, Top};
@@ -28,44 +29,6 @@ const WHOLE_COST: f32 = 1.25;
 /// The recall at which the two are compared.
 const COMPARED_AT: f32 = 0.98;
 
-/// What was measured.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Calibration {
-    /// What walks read of a code.
-    pub(super) precision: Precision,
-    /// Values of `ef`, ascending, with the recall of ten neighbours at each; at least one.
-    pub(super) recalls: Vec<(u32, f32)>,
-}
-
-impl Calibration {
-    /// Nothing measured yet.
-    pub(super) fn none() -> Calibration {
-        Calibration { precision: Precision::Whole, recalls: Vec::new() }
-    }
-
-    /// The `ef` that finds `target` of ten neighbours, as far as the measurement tells: half as much may be
-    /// missed here, since real queries differ from those it was made with.
-    pub fn ef(&self, target: f32) -> usize {
-        ef(&self.recalls, 1.0 - (1.0 - target) / 2.0).ceil() as usize
-    }
-}
-
-/// Interpolated between the measured values; past the last one, it doubles.
-fn ef(recalls: &[(u32, f32)], target: f32) -> f32 {
-    let mut before = None;
-    for &(ef, recall) in recalls {
-        let ef = ef as f32;
-        match before {
-            None if recall >= target => return ef,
-            Some((lower_ef, lower)) if recall >= target => {
-                return lower_ef + (target - lower) / (recall - lower) * (ef - lower_ef);
-            }
-            _ => before = Some((ef, recall)),
-        }
-    }
-    before.map_or(1.0, |(last, _)| 2.0 * last)
-}
-
 fn best(recalls: &[(u32, f32)]) -> f32 {
     recalls.iter().map(|&(_, recall)| recall).fold(0.0, f32::max)
 }
@@ -86,7 +49,7 @@ pub(super) fn calibrate(part: &VectorPart, space: &Space<'_>, graph: &Graph) -> 
     let bars = farthest_neighbours(part, space, &queries)?;
     let measure = |precision| recalls(part, graph, &queries, &bars, precision);
     let (halves, whole) = (measure(Precision::Halves)?, measure(Precision::Whole)?);
-    let cheaper = ef(&halves, COMPARED_AT) <= WHOLE_COST * ef(&whole, COMPARED_AT);
+    let cheaper = ef_for(&halves, COMPARED_AT) <= WHOLE_COST * ef_for(&whole, COMPARED_AT);
     // where neither finds as much, the one that finds more
     let as_good = best(&halves) >= COMPARED_AT.min(best(&whole) - 0.005);
     Ok(match cheaper && as_good {

@@ -7,15 +7,18 @@
 //! do here.
 
 mod beam;
-mod build;
+mod builder;
+mod built;
 mod calibrate;
+mod calibration;
 mod links;
 mod part;
 mod scratch;
 mod walk;
 
-pub use build::{GraphBuilder, GraphParameters, Layer, Panels, Space, build};
-pub use calibrate::Calibration;
-pub use links::{Graph, Links};
+pub use builder::{GraphBuilder, GraphParameters, Layer, Panels, Space, build};
+pub use built::Graph;
+pub use calibration::{Calibration, Effort};
+pub use links::Links;
 pub use part::GraphPart;
-pub use walk::{Effort, search};
+pub use walk::search;

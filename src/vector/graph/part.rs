@@ -10,10 +10,10 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::beam::MAX_ROWS;
-use super::calibrate::Calibration;
-use super::links::{Graph, Links, NONE};
+use super::built::Graph;
+use super::calibration::{Calibration, Effort, Precision};
+use super::links::{Links, NONE};
 use super::scratch::ScratchPool;
-use super::walk::{Effort, Precision};
 use crate::store::{PartFile, PartWriter, Result, Section, StoreError};
 use crate::vector::distance::{LANES, PANEL_HEADER};
 
@@ -44,30 +44,32 @@ struct Header {
     recalls: U32,
 }
 
-/// Writes `graph` and fsyncs; returns the length of the file in bytes.
-pub(super) fn write(graph: &Graph, mut writer: PartWriter) -> Result<u64> {
-    let header = Header {
-        rows: graph.rows().into(),
-        dimensions: graph.dimensions.into(),
-        width: (graph.links.width() as u32).into(),
-        entries: (graph.entry_rows.len() as u32).into(),
-        precision: match graph.calibration.precision {
-            Precision::Halves => 1,
-            Precision::Whole => 2,
+impl Graph {
+    /// Writes a `graph` part, fsyncs it and returns its length in bytes.
+    pub fn write(&self, mut writer: PartWriter) -> Result<u64> {
+        let header = Header {
+            rows: self.rows().into(),
+            dimensions: self.dimensions.into(),
+            width: (self.links.width() as u32).into(),
+            entries: (self.entry_rows.len() as u32).into(),
+            precision: match self.calibration.precision {
+                Precision::Halves => 1,
+                Precision::Whole => 2,
+            }
+            .into(),
+            recalls: (self.calibration.recalls.len() as u32).into(),
+        };
+        writer.section(SECTION_HEADER, header.as_bytes())?;
+        writer.section(SECTION_LINKS, self.links.flat().as_bytes())?;
+        writer.section(SECTION_ENTRY_ROWS, self.entry_rows.as_bytes())?;
+        writer.section(SECTION_ENTRY_PANELS, self.entries.words().as_bytes())?;
+        writer.begin(SECTION_RECALLS)?;
+        for &(ef, recall) in &self.calibration.recalls {
+            writer.write(&ef.to_le_bytes())?;
+            writer.write(&recall.to_le_bytes())?;
         }
-        .into(),
-        recalls: (graph.calibration.recalls.len() as u32).into(),
-    };
-    writer.section(SECTION_HEADER, header.as_bytes())?;
-    writer.section(SECTION_LINKS, graph.links.flat().as_bytes())?;
-    writer.section(SECTION_ENTRY_ROWS, graph.entry_rows.as_bytes())?;
-    writer.section(SECTION_ENTRY_PANELS, graph.entries.words().as_bytes())?;
-    writer.begin(SECTION_RECALLS)?;
-    for &(ef, recall) in &graph.calibration.recalls {
-        writer.write(&ef.to_le_bytes())?;
-        writer.write(&recall.to_le_bytes())?;
+        writer.finish()
     }
-    writer.finish()
 }
 
 /// An open `graph` part.
@@ -217,7 +219,7 @@ impl GraphPart {
     /// How many rows a search can reach from the first entry: all of them, if the part is what was built.
     pub fn reachable(&self) -> Result<u32> {
         let lists = self.lists()?;
-        let mut seen = crate::segment::RowSet::empty(self.rows);
+        let mut seen = crate::rows::RowSet::empty(self.rows);
         let mut stack: Vec<u32> = self.entries()?.0.iter().copied().take(1).collect();
         stack.iter().for_each(|&row| seen.insert(row));
         while let Some(row) = stack.pop() {

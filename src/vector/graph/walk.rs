@@ -2,10 +2,10 @@
 
 use std::collections::BinaryHeap;
 
-use super::GraphPart;
-use super::part::LinkLists;
+use super::calibration::{Effort, Precision};
+use super::part::{GraphPart, LinkLists};
 use super::scratch::{Scratch, Visited};
-use crate::segment::RowSet;
+use crate::rows::RowSet;
 use crate::store::Result;
 use crate::vector::distance::{self, LANES, PANEL_HEADER};
 use crate::vector::part::Codes;
@@ -46,24 +46,6 @@ pub fn search(
             None => scan(part, query, k, Some(allowed)),
         },
     })
-}
-
-/// How far a walk goes.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Effort {
-    /// With this many candidates.
-    Ef(usize),
-    /// Until it may be expected to find this share of ten neighbours.
-    Recall(f32),
-}
-
-/// What a walk reads of a code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Precision {
-    /// The upper half. Candidates are ranked by whole codes afterwards.
-    Halves,
-    /// All of it: where rows are so near each other that halves do not tell them apart.
-    Whole,
 }
 
 /// A search on its way through a graph.

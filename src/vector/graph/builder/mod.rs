@@ -18,8 +18,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use super::calibrate::{Calibration, calibrate};
-use super::links::{Graph, Links};
+use super::built::Graph;
+use super::calibrate::calibrate;
+use super::calibration::Calibration;
+use super::links::Links;
 use crate::collection::definition::{Builder, VectorDefinition};
 use crate::store::Result;
 use crate::vector::VectorPart;

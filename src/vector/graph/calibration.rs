@@ -1,0 +1,57 @@
+//! What is known of walks of a graph: how far they must go, and what they read.
+
+/// How far a walk goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Effort {
+    /// With this many candidates.
+    Ef(usize),
+    /// Until it may be expected to find this share of ten neighbours.
+    Recall(f32),
+}
+
+/// What a walk reads of a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Precision {
+    /// The upper half. Candidates are ranked by whole codes afterwards.
+    Halves,
+    /// All of it: where rows are so near each other that halves do not tell them apart.
+    Whole,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calibration {
+    /// What walks read of a code.
+    pub(super) precision: Precision,
+    /// Values of `ef`, ascending, with the recall of ten neighbours at each; at least one.
+    pub(super) recalls: Vec<(u32, f32)>,
+}
+
+impl Calibration {
+    /// Nothing measured yet.
+    pub(super) fn none() -> Calibration {
+        Calibration { precision: Precision::Whole, recalls: Vec::new() }
+    }
+
+    /// The `ef` that finds `target` of ten neighbours, as far as the measurement tells: half as much may be
+    /// missed here, since real queries differ from those it was made with.
+    pub fn ef(&self, target: f32) -> usize {
+        ef_for(&self.recalls, 1.0 - (1.0 - target) / 2.0).ceil() as usize
+    }
+}
+
+/// Interpolated between the measured values; past the last one, it doubles.
+pub(super) fn ef_for(recalls: &[(u32, f32)], target: f32) -> f32 {
+    let mut before = None;
+    for &(ef, recall) in recalls {
+        let ef = ef as f32;
+        match before {
+            None if recall >= target => return ef,
+            Some((lower_ef, lower)) if recall >= target => {
+                return lower_ef + (target - lower) / (recall - lower) * (ef - lower_ef);
+            }
+            _ => before = Some((ef, recall)),
+        }
+    }
+    before.map_or(1.0, |(last, _)| 2.0 * last)
+}

@@ -1,8 +1,8 @@
 //! A graph in memory, between building and freezing.
 
-use super::builder::Panels;
 use super::calibration::Calibration;
 use super::links::Links;
+use super::panel::Panels;
 
 /// A graph in memory: node `i` is row `i`.
 #[derive(Clone, Debug)]

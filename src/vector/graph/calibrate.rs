@@ -2,11 +2,13 @@
 
 use rayon::prelude::*;
 
-use super::builder::{Panels, Random, Space};
 use super::built::Graph;
 use super::calibration::{Calibration, Precision, ef_for};
+use super::panel::Panels;
 use super::part::LinkLists;
+use super::random::Random;
 use super::scratch::Scratch;
+use super::space::Space;
 use super::walk::Walk;
 use crate::store::Result;
 use crate::vector::distance::{self, LANES, TILE_ROWS};

@@ -7,8 +7,8 @@
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::space::Space;
 use crate::vector::graph::links::Links;
+use crate::vector::graph::space::Space;
 
 /// A group of equal rows: the lowest, and the others ascending.
 #[derive(Debug, PartialEq)]

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hnsw_rs::anndists::dist::Distance;
 use hnsw_rs::hnsw::Hnsw;
 
-use super::{GraphBuilder, GraphParameters, Layer, Space};
+use super::{GraphBuilder, GraphParameters, Layer};
 use crate::vector::graph::links::Links;
+use crate::vector::graph::space::Space;
 
 /// Rows inserted by one thread first: concurrent inserts into an empty graph leave rows without links.
 const SERIAL_ROWS: usize = 1000;

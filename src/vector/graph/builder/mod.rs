@@ -8,10 +8,8 @@ mod duplicates;
 mod hnsw_rs;
 mod native;
 mod near;
-mod panel;
 mod partition;
 mod select;
-mod space;
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,16 +20,15 @@ use super::built::Graph;
 use super::calibrate::calibrate;
 use super::calibration::Calibration;
 use super::links::Links;
+use super::panel::Panels;
+use super::random::Random;
+use super::space::{Signed, Space};
 use crate::collection::definition::{Builder, VectorDefinition};
 use crate::store::Result;
 use crate::vector::VectorPart;
 
 use near::Near;
-pub use panel::Panels;
-pub use partition::Random;
 use select::Selector;
-use space::Signed;
-pub use space::Space;
 
 /// How densely a graph is linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

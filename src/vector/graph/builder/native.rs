@@ -19,13 +19,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rayon::prelude::*;
 
 use super::near::{Near, Pool, bar, merge};
-use super::panel::Panels;
-use super::partition::{Random, partition};
+use super::partition::partition;
 use super::select::Selector;
-use super::space::{Signed, Space};
 use super::{GraphBuilder, GraphParameters, Layer};
 use crate::vector::distance::{self, LANES, TILE_ROWS};
 use crate::vector::graph::links::Links;
+use crate::vector::graph::panel::Panels;
+use crate::vector::graph::random::Random;
+use crate::vector::graph::space::{Signed, Space};
 
 /// How often a layer's rows are cut into groups.
 const CUTS: usize = 10;

@@ -2,32 +2,15 @@
 
 use rayon::prelude::*;
 
-use super::panel::Panels;
-use super::space::Space;
 use crate::vector::distance::{self, LANES, TILE_ROWS};
+use crate::vector::graph::panel::Panels;
+use crate::vector::graph::random::Random;
+use crate::vector::graph::space::Space;
 
 /// More groups than this are not made in one cut.
 const MAX_LEADERS: usize = 256;
 /// Rows that one task assigns to leaders.
 const BATCH: usize = 256;
-
-/// A small deterministic generator (SplitMix64).
-#[derive(Debug)]
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ z >> 31
-    }
-
-    pub fn below(&mut self, limit: usize) -> usize {
-        ((u128::from(self.next()) * limit as u128) >> 64) as usize
-    }
-}
 
 /// Groups of at most `limit` rows: leaders are drawn at random, every row goes with the nearest one, groups
 /// that are too large are cut again and small ones joined ("randomized ball carving": PiPNN, 2026; the idea

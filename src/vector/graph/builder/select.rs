@@ -1,8 +1,8 @@
 //! Which of its candidates a row is linked to.
 
 use super::near::Near;
-use super::panel::Panels;
-use super::space::Space;
+use crate::vector::graph::panel::Panels;
+use crate::vector::graph::space::Space;
 
 /// Working space of [`diverse`].
 #[derive(Debug, Default)]

@@ -20,7 +20,7 @@ use crate::embed::{Embedder, Embedders, Http, Unavailable};
 use crate::error::{Code, Error, Result};
 use crate::ingest::job::Job;
 use crate::ingest::jobs::{self, Jobs};
-use crate::ingest::receive;
+use crate::ingest::{receive, worker};
 use crate::rerank::{self, Reranker};
 use crate::runtime::Pools;
 use crate::search::request::SearchRequest;
@@ -151,7 +151,7 @@ impl Engine {
         for state in state.collections.into_values() {
             let name = state.record.name.clone();
             let embedder = open_embedder(&embedders, &state.record);
-            collections.insert(name, Collection::open(Arc::clone(&shared), state, embedder));
+            collections.insert(name, open_collection(&shared, state, embedder));
         }
         let collections = Arc::new(RwLock::new(collections));
         let open = Arc::clone(&collections);
@@ -224,7 +224,7 @@ impl Engine {
             warm(embedder);
         }
         let state = CollectionState::new(record);
-        let collection = Collection::open(Arc::clone(&self.shared), state, embedder);
+        let collection = open_collection(&self.shared, state, embedder);
         let created = info(&collection);
         self.collections.write().insert(name.to_owned(), collection);
         Ok((created, true))
@@ -422,6 +422,17 @@ impl Engine {
         let reranker = rerank::open(definition, &self.http);
         Arc::clone(self.rerankers.write().entry(key).or_insert(reranker))
     }
+}
+
+/// Opens a collection and starts its worker.
+fn open_collection(
+    shared: &Arc<Shared>,
+    state: CollectionState,
+    embedder: Option<Arc<dyn Embedder>>,
+) -> Arc<Collection> {
+    let collection = Collection::open(Arc::clone(shared), state, embedder);
+    collection.start_worker(worker::run(Arc::clone(&collection)));
+    collection
 }
 
 /// The embedder of an existing collection; a stand-in where it cannot be opened any more.

@@ -122,7 +122,7 @@ impl std::fmt::Debug for Collection {
 }
 
 impl Collection {
-    /// Opens a collection as the catalog has it and starts its publisher and worker.
+    /// Opens a collection as the catalog has it and starts its publisher.
     pub fn open(
         shared: Arc<Shared>,
         state: catalog::CollectionState,
@@ -164,9 +164,12 @@ impl Collection {
             record: state.record,
         });
         tokio::spawn(publisher::run(Arc::downgrade(&collection), receiver));
-        let worker = tokio::spawn(crate::ingest::worker::run(Arc::clone(&collection)));
-        *collection.worker.lock() = Some(worker);
         collection
+    }
+
+    /// Starts what takes up its accepted batches.
+    pub fn start_worker(&self, worker: impl Future<Output = ()> + Send + 'static) {
+        *self.worker.lock() = Some(tokio::spawn(worker));
     }
 
     /// Its definition.

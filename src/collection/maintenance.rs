@@ -12,6 +12,7 @@ use crate::collection::snapshot::LiveSegment;
 use crate::error::{Code, Result};
 use crate::runtime::CpuPool;
 use crate::search::window::Windows;
+use crate::segment::Segment;
 use crate::segment::merge::merge;
 use crate::store::PartKind;
 use crate::vector::graph;
@@ -227,12 +228,15 @@ async fn merge_segments(collection: &Arc<Collection>, pool: &CpuPool, ids: &[u64
     collection.publish(|done| Operation::Merged(Box::new(merged), done)).await
 }
 
-async fn build_graph(collection: &Arc<Collection>, pool: &CpuPool, id: u64) -> Result<()> {
+fn live_segment(collection: &Collection, id: u64) -> Option<Arc<Segment>> {
     let snapshot = collection.snapshot();
-    let Some(live) = snapshot.segments.iter().find(|live| live.segment.record.id == id) else {
-        return Ok(());
-    };
-    let (builder, segment) = (Arc::clone(collection), Arc::clone(&live.segment));
+    let live = snapshot.segments.iter().find(|live| live.segment.record.id == id)?;
+    Some(Arc::clone(&live.segment))
+}
+
+async fn build_graph(collection: &Arc<Collection>, pool: &CpuPool, id: u64) -> Result<()> {
+    let Some(segment) = live_segment(collection, id) else { return Ok(()) };
+    let builder = Arc::clone(collection);
     let job = move || {
         let Some(vectors) = segment.vectors()? else { return Ok(None) };
         let settings = &builder.definition().vector;
@@ -253,11 +257,7 @@ async fn build_graph(collection: &Arc<Collection>, pool: &CpuPool, id: u64) -> R
 }
 
 async fn check_graph(collection: &Arc<Collection>, pool: &CpuPool, id: u64) -> Result<()> {
-    let snapshot = collection.snapshot();
-    let Some(live) = snapshot.segments.iter().find(|live| live.segment.record.id == id) else {
-        return Ok(());
-    };
-    let segment = Arc::clone(&live.segment);
+    let Some(segment) = live_segment(collection, id) else { return Ok(()) };
     pool.run(move || segment.check_graph()).await?
 }
 

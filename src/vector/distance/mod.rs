@@ -83,6 +83,16 @@ fn available() -> Vec<Kernels> {
     families
 }
 
+/// The lanes whose bit is set in `mask`, ascending.
+#[inline]
+pub fn lanes(mut mask: u16) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lane = mask.trailing_zeros() as usize;
+        mask &= mask.wrapping_sub(1);
+        (lane < LANES).then_some(lane)
+    })
+}
+
 /// The family in use, e.g. `avx512-vnni`.
 pub fn kernels() -> &'static str {
     BEST.name

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::built::Graph;
 use super::calibration::{Calibration, Precision, ef_for};
+use super::links::Links;
 use super::panel::Panels;
 use super::part::LinkLists;
 use super::random::Random;
@@ -36,7 +36,13 @@ fn best(recalls: &[(u32, f32)]) -> f32 {
 }
 
 /// Measures walks that look for the neighbours of blended rows.
-pub(super) fn calibrate(part: &VectorPart, space: &Space<'_>, graph: &Graph) -> Result<Calibration> {
+pub(super) fn calibrate(
+    part: &VectorPart,
+    space: &Space<'_>,
+    links: &Links,
+    entry_rows: &[u32],
+    entries: &Panels,
+) -> Result<Calibration> {
     let mut random = Random(3);
     let mut any_row = || random.below(part.rows() as usize) as u32;
     let rows: Vec<(u32, u32)> =
@@ -49,7 +55,19 @@ pub(super) fn calibrate(part: &VectorPart, space: &Space<'_>, graph: &Graph) -> 
     let queries: Vec<(u32, Query)> =
         rows.iter().filter_map(|rows| prepare(rows).transpose()).collect::<Result<_>>()?;
     let bars = farthest_neighbours(part, space, &queries)?;
-    let measure = |precision| recalls(part, graph, &queries, &bars, precision);
+    let codes = part.codes_at_random()?;
+    let (links, entry_panels) = (LinkLists::of_graph(links), entries.words());
+    let measure = |precision| {
+        recalls(part.rows(), &queries, &bars, |query, ef| Walk {
+            codes,
+            links,
+            entry_rows,
+            entry_panels,
+            query,
+            ef,
+            precision,
+        })
+    };
     let (halves, whole) = (measure(Precision::Halves)?, measure(Precision::Whole)?);
     let cheaper = ef_for(&halves, COMPARED_AT) <= WHOLE_COST * ef_for(&whole, COMPARED_AT);
     // where neither finds as much, the one that finds more
@@ -78,10 +96,7 @@ fn farthest_neighbours(part: &VectorPart, space: &Space<'_>, queries: &[(u32, Qu
                     }
                     let below = distance::near(&tile, panel, &mut distances);
                     for (at, top) in nearest.iter_mut().enumerate() {
-                        let mut below = below[at];
-                        while below != 0 {
-                            let lane = below.trailing_zeros() as usize;
-                            below &= below - 1;
+                        for lane in distance::lanes(below[at]) {
                             let row = first + (lane_0 + lane) as u32;
                             if row != queries[at].0 {
                                 top.push(Candidate { similarity: -distances[at][lane], row });
@@ -102,30 +117,20 @@ fn farthest_neighbours(part: &VectorPart, space: &Space<'_>, queries: &[(u32, Qu
 }
 
 /// The share of the neighbours, those not less similar than the bars, that walks find with each of [`EFS`].
-fn recalls(
-    part: &VectorPart,
-    graph: &Graph,
-    queries: &[(u32, Query)],
+fn recalls<'a>(
+    rows: u32,
+    queries: &'a [(u32, Query)],
     bars: &[f32],
-    precision: Precision,
+    walk: impl Fn(&'a Query, usize) -> Walk<'a> + Sync,
 ) -> Result<Vec<(u32, f32)>> {
-    let wanted = K.min(part.rows().saturating_sub(1) as usize);
+    let wanted = K.min(rows.saturating_sub(1) as usize);
     if queries.is_empty() || wanted == 0 {
         return Ok(EFS.map(|ef| (ef, 1.0)).to_vec());
     }
-    let codes = part.codes_at_random()?;
     let at = |ef: u32| {
-        let found = |scratch: &mut Scratch, ((row, query), bar): (&(u32, Query), &f32)| {
-            let walk = Walk {
-                codes,
-                links: LinkLists::of_graph(&graph.links),
-                entry_rows: &graph.entry_rows,
-                entry_panels: graph.entries.words(),
-                query,
-                ef: ef as usize + 1, // the row itself is found, too
-                precision,
-            };
-            scratch.reset(part.rows());
+        let found = |scratch: &mut Scratch, ((row, query), bar): (&'a (u32, Query), &f32)| {
+            let walk = walk(query, ef as usize + 1); // the row itself is found, too
+            scratch.reset(rows);
             walk.run(scratch)?;
             let found = walk.refine(wanted + 1, scratch.beam.candidates());
             let near = found.iter().filter(|near| near.row != *row && near.similarity >= *bar);

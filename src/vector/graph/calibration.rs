@@ -28,11 +28,6 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Nothing measured yet.
-    pub(super) fn none() -> Calibration {
-        Calibration { precision: Precision::Whole, recalls: Vec::new() }
-    }
-
     /// The `ef` that finds `target` of ten neighbours, as far as the measurement tells: half as much may be
     /// missed here, since real queries differ from those it was made with.
     pub fn ef(&self, target: f32) -> usize {

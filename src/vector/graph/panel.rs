@@ -10,7 +10,6 @@ use crate::vector::distance::{self, LANES, PANEL_HEADER, TileRow};
 /// Lanes past the last row are infinitely far from everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Panels {
-    rows: usize,
     words: Vec<i32>,
     stride: usize,
 }
@@ -18,10 +17,9 @@ pub struct Panels {
 impl Panels {
     /// Packs `rows` of `space` in place of what was packed before.
     pub fn pack(&mut self, space: &Space<'_>, rows: impl ExactSizeIterator<Item = u32>) {
-        self.rows = rows.len();
         self.stride = LANES * (PANEL_HEADER + space.groups());
         self.words.clear();
-        self.words.resize(self.rows.div_ceil(LANES) * self.stride, 0);
+        self.words.resize(rows.len().div_ceil(LANES) * self.stride, 0);
         for panel in self.words.chunks_exact_mut(self.stride) {
             panel[LANES..2 * LANES].fill(f32::INFINITY.to_bits() as i32);
         }
@@ -41,11 +39,6 @@ impl Panels {
         }
     }
 
-    /// How many rows are packed.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// The panels, one after the other, as they are written to a file.
     pub fn words(&self) -> &[i32] {
         &self.words
@@ -62,10 +55,8 @@ impl Panels {
     pub fn near(&self, row: &TileRow<'_>, from: usize, mut found: impl FnMut(usize, f32)) {
         let mut distances = [0.0; LANES];
         for (first, panel) in self.from(from) {
-            let mut below = distance::near_one(row, panel, &mut distances);
-            while below != 0 {
-                let lane = below.trailing_zeros() as usize;
-                below &= below - 1;
+            let below = distance::near_one(row, panel, &mut distances);
+            for lane in distance::lanes(below) {
                 found(first + lane, distances[lane]);
             }
         }

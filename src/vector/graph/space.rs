@@ -132,10 +132,9 @@ impl<'a> Space<'a> {
         distance::prefetch(self.codes(row));
     }
 
-    /// How far `b` is from `a`.
+    /// How far `b` is from `a`, in full precision.
     pub fn distance(&self, a: u32, b: u32) -> f32 {
-        let mut signed = Signed::default();
-        self.sign(a, &mut signed);
-        self.distance_to(&signed, b)
+        let extension = self.factors[a as usize].extension - self.factors[b as usize].extension;
+        distance::l2_squared(self.row(a), self.row(b)) + extension * extension
     }
 }

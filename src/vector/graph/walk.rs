@@ -117,6 +117,9 @@ impl Walk<'_> {
     /// Ranks what a walk found, best first by the upper halves of its codes, by the whole codes. Those are
     /// left out whose upper halves are so much worse than the `k`-th best that rounding cannot explain it.
     pub fn refine(&self, k: usize, found: impl IntoIterator<Item = Candidate>) -> Vec<Candidate> {
+        if self.precision == Precision::Whole {
+            return found.into_iter().collect();
+        }
         let mut best = Top::new(k);
         let mut refined = Vec::with_capacity(self.ef);
         let mut found = found.into_iter().peekable();
@@ -125,10 +128,6 @@ impl Walk<'_> {
                 distance::prefetch(self.codes.row(next.row));
             }
             let constants = &self.codes.constants[row as usize];
-            if self.precision == Precision::Whole {
-                refined.push(Candidate { similarity, row });
-                continue;
-            }
             if similarity + self.query.high_error(constants) < best.bar() {
                 continue;
             }
@@ -158,10 +157,8 @@ impl Walk<'_> {
         let panel_words = LANES * (PANEL_HEADER + self.query.dimensions().div_ceil(4) as usize);
         let panels = self.entry_panels.chunks_exact(panel_words);
         for (rows, panel) in self.entry_rows.chunks(LANES).zip(panels) {
-            let mut below = distance::near_one(&tile_row, panel, &mut distances);
-            while below != 0 {
-                let lane = below.trailing_zeros() as usize;
-                below &= below - 1;
+            let below = distance::near_one(&tile_row, panel, &mut distances);
+            for lane in distance::lanes(below) {
                 if lane < rows.len() && distances[lane] < tile_row.below {
                     (tile_row.below, nearest) = (distances[lane], rows[lane]);
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use super::lists::Lists;
 use crate::vector::graph::links::{Links, NONE};
 
 /// Walks from `start`; each row the walk does not find gets one link from a found row near it.
@@ -49,26 +50,18 @@ fn nearby(links: &Links, tree: &Tree, node: u32) -> Option<(u32, usize)> {
 /// Which rows have a path to `target`.
 pub(super) fn leading_to(links: &Links, target: u32) -> Vec<bool> {
     let nodes = links.nodes() as u32;
-    let mut starts = vec![0usize; nodes as usize + 1];
-    (0..nodes).flat_map(|node| links.of(node)).for_each(|&to| starts[to as usize + 1] += 1);
-    for node in 0..nodes as usize {
-        starts[node + 1] += starts[node];
-    }
-    let mut next = starts.clone();
-    let mut from = vec![0; starts[nodes as usize]];
-    for node in 0..nodes {
-        for &to in links.of(node) {
-            from[next[to as usize]] = node;
-            next[to as usize] += 1;
+    let before = Lists::collect(nodes, |add| {
+        for node in 0..nodes {
+            links.of(node).iter().for_each(|&to| add(to, node));
         }
-    }
+    });
     let mut leads = vec![false; nodes as usize];
     leads[target as usize] = true;
     let mut stack = vec![target];
     while let Some(node) = stack.pop() {
-        for &before in &from[starts[node as usize]..starts[node as usize + 1]] {
-            if !std::mem::replace(&mut leads[before as usize], true) {
-                stack.push(before);
+        for &from in before.of(node) {
+            if !std::mem::replace(&mut leads[from as usize], true) {
+                stack.push(from);
             }
         }
     }

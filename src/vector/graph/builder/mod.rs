@@ -6,6 +6,7 @@
 mod connect;
 mod duplicates;
 mod hnsw_rs;
+mod lists;
 mod native;
 mod near;
 mod partition;
@@ -18,7 +19,6 @@ use rayon::prelude::*;
 
 use super::built::Graph;
 use super::calibrate::calibrate;
-use super::calibration::Calibration;
 use super::links::Links;
 use super::panel::Panels;
 use super::random::Random;
@@ -27,6 +27,7 @@ use crate::collection::definition::{Builder, VectorDefinition};
 use crate::store::Result;
 use crate::vector::VectorPart;
 
+use lists::Lists;
 use near::Near;
 use select::Selector;
 
@@ -110,16 +111,23 @@ pub fn build(
     let entry_rows = entry_rows(&links, &distinct, part.dimensions());
     let mut entries = Panels::default();
     entries.pack(&space, entry_rows.iter().copied());
-    let calibration = Calibration::none();
-    let mut graph = Graph { dimensions: part.dimensions(), links, entry_rows, entries, calibration };
-    graph.calibration = calibrate(part, &space, &graph)?;
-    Ok(Some(graph))
+    let calibration = calibrate(part, &space, &links, &entry_rows, &entries)?;
+    Ok(Some(Graph { dimensions: part.dimensions(), links, entry_rows, entries, calibration }))
 }
 
 /// One graph from all layers: every link is made to lead both ways, and where a row has more than `width`, a
 /// diverse selection stays.
 fn merge(space: &Space<'_>, layers: &[Layer], width: usize) -> Links {
-    let both_ways = BothWays::of(space.rows(), layers);
+    let both_ways = Lists::collect(space.rows(), |add| {
+        for layer in layers {
+            for (node, &from) in (0..).zip(&layer.rows) {
+                for &to in layer.links.of(node) {
+                    add(from, to);
+                    add(to, from);
+                }
+            }
+        }
+    });
     let mut links = Links::new(space.rows() as usize, width);
     let scratch = || (Selector::default(), Signed::default(), Vec::new());
     links.flat_mut().par_chunks_mut(width).zip(0..space.rows()).for_each_init(
@@ -128,7 +136,7 @@ fn merge(space: &Space<'_>, layers: &[Layer], width: usize) -> Links {
             space.sign(row, signed);
             candidates.clear();
             candidates
-                .extend(both_ways.of_row(row).iter().map(|&to| Near::new(space.distance_to(signed, to), to)));
+                .extend(both_ways.of(row).iter().map(|&to| Near::new(space.distance_to(signed, to), to)));
             candidates.sort_unstable();
             candidates.dedup();
             candidates.truncate(LOOKED_AT * width);
@@ -141,45 +149,6 @@ fn merge(space: &Space<'_>, layers: &[Layer], width: usize) -> Links {
         },
     );
     links
-}
-
-/// For each row, the rows that it links to and that link to it, in any layer.
-struct BothWays {
-    starts: Vec<usize>,
-    others: Vec<u32>,
-}
-
-impl BothWays {
-    fn of(rows: u32, layers: &[Layer]) -> BothWays {
-        let each_link = |mut visit: Box<dyn FnMut(u32, u32) + '_>| {
-            for layer in layers {
-                for (node, &from) in (0..).zip(&layer.rows) {
-                    layer.links.of(node).iter().for_each(|&to| visit(from, to));
-                }
-            }
-        };
-        let mut starts = vec![0; rows as usize + 1];
-        each_link(Box::new(|from, to| {
-            starts[from as usize + 1] += 1;
-            starts[to as usize + 1] += 1;
-        }));
-        for row in 0..rows as usize {
-            starts[row + 1] += starts[row];
-        }
-        let mut next = starts.clone();
-        let mut others = vec![0; starts[rows as usize]];
-        each_link(Box::new(|from, to| {
-            for (at, other) in [(from, to), (to, from)] {
-                others[next[at as usize]] = other;
-                next[at as usize] += 1;
-            }
-        }));
-        BothWays { starts, others }
-    }
-
-    fn of_row(&self, row: u32) -> &[u32] {
-        &self.others[self.starts[row as usize]..self.starts[row as usize + 1]]
-    }
 }
 
 /// A sample of the distinct rows, ascending. All rows can be reached from the first distinct row; only rows

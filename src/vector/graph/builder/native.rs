@@ -150,10 +150,7 @@ impl Comparison {
             for (first, panel) in self.panels.from(0) {
                 let below = distance::near(&tile, panel, &mut distances);
                 for (at, row) in rows.iter().enumerate() {
-                    let mut below = below[at];
-                    while below != 0 {
-                        let lane = below.trailing_zeros() as usize;
-                        below &= below - 1;
+                    for lane in distance::lanes(below[at]) {
                         let other = group[first + lane];
                         if other != *row {
                             self.found[at].push(Near::new(distances[at][lane], other));

@@ -69,10 +69,7 @@ fn assign(space: &Space<'_>, leaders: &Panels, rows: &[u32], nearest: &mut [u32]
         for (first, panel) in leaders.from(0) {
             let below = distance::near(&tile, panel, &mut distances);
             for (at, nearest) in nearest.iter_mut().enumerate() {
-                let mut below = below[at];
-                while below != 0 {
-                    let lane = below.trailing_zeros() as usize;
-                    below &= below - 1;
+                for lane in distance::lanes(below[at]) {
                     if distances[at][lane] < tile[at].below {
                         tile[at].below = distances[at][lane];
                         *nearest = (first + lane) as u32;

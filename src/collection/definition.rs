@@ -245,7 +245,7 @@ impl Default for VectorDefinition {
         Self {
             metric: Metric::default(),
             builder: Builder::default(),
-            m: 16,
+            m: 20,
             ef_construction: 128,
             recall_target: 0.95,
             ef_search: None,

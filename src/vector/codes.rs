@@ -115,6 +115,16 @@ impl CodeQuery {
         }
         CodeQuery { stride, high, low }
     }
+
+    /// Bytes of a row.
+    pub(super) fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// How many of its first bytes are read for the upper halves.
+    pub(super) fn high_bytes(&self) -> usize {
+        self.high[0].len()
+    }
 }
 
 #[cfg(test)]

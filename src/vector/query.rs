@@ -26,6 +26,25 @@ pub struct Query {
     norm_squared: f32,
 }
 
+/// What turns products of codes into similarities.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ranking {
+    step: i32,
+    offset: i32,
+    scale: f32,
+    norm_weight: f32,
+    constant: f32,
+}
+
+impl Ranking {
+    /// Approximate similarity to a row whose codes have this product with the query's.
+    #[inline]
+    pub fn similarity(&self, product: i32, constants: &RowConstants) -> f32 {
+        let product = (self.step * product - self.offset) as f32;
+        product * (self.scale * constants.scale) - self.norm_weight * constants.norm_squared - self.constant
+    }
+}
+
 impl Query {
     /// Prepares `vector`. `invalid_vector` where its length is not `dimensions`, a value is not finite
     /// or too large, or (cosine) it has no direction.
@@ -73,26 +92,31 @@ impl Query {
     /// Approximate similarity to a row's codes.
     #[inline]
     pub(super) fn code_similarity(&self, codes: &[u8], constants: &RowConstants) -> f32 {
-        self.whole_similarity(distance::dot_both(codes, &self.codes), constants)
+        self.whole_ranking().similarity(distance::dot_both(codes, &self.codes), constants)
     }
 
-    /// Approximate similarity to a row whose codes have this product with the query's.
+    /// Similarities from products of rows' codes with the query's.
     #[inline]
-    pub(super) fn whole_similarity(&self, product: i32, constants: &RowConstants) -> f32 {
-        self.of_product(product - OFFSET * self.sum, constants)
+    pub(super) fn whole_ranking(&self) -> Ranking {
+        self.ranking(1, OFFSET)
     }
 
-    /// Rougher similarity to a row, from the product of the upper halves of its codes with the query's.
+    /// Rougher similarities from products of the upper halves of rows' codes with the query's.
     #[inline]
-    pub(super) fn high_similarity(&self, product: i32, constants: &RowConstants) -> f32 {
-        self.of_product(HIGH_STEP * product - HIGH_OFFSET * self.sum, constants)
+    pub(super) fn high_ranking(&self) -> Ranking {
+        self.ranking(HIGH_STEP, HIGH_OFFSET)
     }
 
-    fn of_product(&self, product: i32, constants: &RowConstants) -> f32 {
-        let dot = product as f32 * (self.scale * constants.scale);
+    fn ranking(&self, step: i32, offset: i32) -> Ranking {
+        let offset = offset * self.sum;
         match self.metric {
-            Metric::Cosine | Metric::Dot => dot,
-            Metric::L2 => 2.0 * dot - constants.norm_squared - self.norm_squared,
+            Metric::Cosine | Metric::Dot => {
+                Ranking { step, offset, scale: self.scale, norm_weight: 0.0, constant: 0.0 }
+            }
+            Metric::L2 => {
+                let (scale, constant) = (2.0 * self.scale, self.norm_squared);
+                Ranking { step, offset, scale, norm_weight: 1.0, constant }
+            }
         }
     }
 
@@ -102,7 +126,7 @@ impl Query {
         self.rounding_error(constants.scale, constants)
     }
 
-    /// How far [`high_similarity`](Self::high_similarity) to a row may well be from the exact one.
+    /// How far a similarity by [`high_ranking`](Self::high_ranking) may well be from the exact one.
     #[inline]
     pub(super) fn high_error(&self, constants: &RowConstants) -> f32 {
         self.rounding_error(HIGH_STEP as f32 * constants.scale, constants)

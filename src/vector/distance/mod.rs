@@ -15,8 +15,6 @@ use std::sync::LazyLock;
 
 use super::codes::CodeQuery;
 
-/// In [`dot_rows`], rows ahead whose codes are asked for.
-const AHEAD: usize = 6;
 /// Rows side by side in a panel.
 pub const LANES: usize = 16;
 /// Words of each row at the head of a panel: scale, base and extension as `f32`, then the bias.

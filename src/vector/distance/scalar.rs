@@ -1,6 +1,6 @@
 //! Plain loops: the reference, and what runs where no vector instructions are known.
 
-use super::{AHEAD, CodeQuery, LANES, PANEL_HEADER, TileRow, prefetch};
+use super::{CodeQuery, LANES, PANEL_HEADER, TileRow};
 
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
@@ -34,7 +34,8 @@ pub(super) fn near<const ROWS: usize>(
             }
         }
         for lane in 0..LANES {
-            let product = (products[lane] - header[3 * LANES + lane]) as f32;
+            // a damaged panel may say anything
+            let product = products[lane].wrapping_sub(header[3 * LANES + lane]) as f32;
             let distance = (row.base + factor(1, lane))
                 + (row.scale * factor(0, lane)) * product
                 + row.extension * factor(2, lane);
@@ -62,31 +63,25 @@ pub(super) fn dot_both(row: &[u8], query: &CodeQuery) -> i32 {
 }
 
 pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
-    each_row(codes, rows, query, products, query.high[0].len(), dot_high);
+    each_row(codes, rows, query, products, dot_high);
 }
 
 pub(super) fn dot_rows_whole(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
-    each_row(codes, rows, query, products, query.stride, dot_both);
+    each_row(codes, rows, query, products, dot_both);
 }
 
-/// [`super::dot_rows`] by a kernel for one row, which reads the first `read` bytes of it.
+/// [`super::dot_rows`] by a kernel for one row.
 #[inline(always)]
 pub(super) fn each_row(
     codes: &[u8],
     rows: &[u32],
     query: &CodeQuery,
     products: &mut [i32],
-    read: usize,
     dot: impl Fn(&[u8], &CodeQuery) -> i32,
 ) {
     let stride = query.stride;
     let row_codes = |row: u32| &codes[row as usize * stride..(row as usize + 1) * stride];
-    let ask = |row: u32| prefetch(&row_codes(row)[..read]);
-    rows.iter().take(AHEAD).for_each(|&row| ask(row));
-    for (at, (&row, product)) in rows.iter().zip(products).enumerate() {
-        if let Some(&ahead) = rows.get(at + AHEAD) {
-            ask(ahead);
-        }
+    for (&row, product) in rows.iter().zip(products) {
         *product = dot(row_codes(row), query);
     }
 }

@@ -152,16 +152,14 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
-        let read = query.high[0].len();
         // SAFETY: `each_row` passes rows of the query's stride.
-        scalar::each_row(codes, rows, query, products, read, |row, query| unsafe { dot_high(row, query) });
+        scalar::each_row(codes, rows, query, products, |row, query| unsafe { dot_high(row, query) });
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub(super) fn dot_rows_whole(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
-        let read = query.stride;
         // SAFETY: `each_row` passes rows of the query's stride.
-        scalar::each_row(codes, rows, query, products, read, |row, query| unsafe { dot_both(row, query) });
+        scalar::each_row(codes, rows, query, products, |row, query| unsafe { dot_both(row, query) });
     }
 
     /// # Safety
@@ -348,16 +346,14 @@ mod avx2 {
 
     #[target_feature(enable = "avx2")]
     pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
-        let read = query.high[0].len();
         // SAFETY: `each_row` passes rows of the query's stride.
-        scalar::each_row(codes, rows, query, products, read, |row, query| unsafe { dot_high(row, query) });
+        scalar::each_row(codes, rows, query, products, |row, query| unsafe { dot_high(row, query) });
     }
 
     #[target_feature(enable = "avx2")]
     pub(super) fn dot_rows_whole(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
-        let read = query.stride;
         // SAFETY: `each_row` passes rows of the query's stride.
-        scalar::each_row(codes, rows, query, products, read, |row, query| unsafe { dot_both(row, query) });
+        scalar::each_row(codes, rows, query, products, |row, query| unsafe { dot_both(row, query) });
     }
 
     /// # Safety

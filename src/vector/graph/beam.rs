@@ -8,70 +8,89 @@ const DONE: u32 = 1 << 31;
 /// The most rows a graph can have: a bit of a row number is needed.
 pub(super) const MAX_ROWS: u32 = DONE;
 
-/// The best `limit` rows, best first, in flat arrays: insertion moves a few cache lines.
+/// The best `limit` rows, best first, in one flat array: insertion moves a few cache lines.
 #[derive(Debug, Default)]
 pub(super) struct Beam {
     limit: usize,
-    similarities: Vec<f32>,
-    rows: Vec<u32>,
+    /// A candidate each, see [`pack`].
+    entries: Vec<u64>,
+    bar: f32,
     /// All before this are done.
     next: usize,
+}
+
+/// The similarity in the upper half, so that the better one is the smaller number; the row in the lower half.
+fn pack(Candidate { similarity, row }: Candidate) -> u64 {
+    let bits = similarity.to_bits();
+    let ascending = if bits & DONE == 0 { !(bits | DONE) } else { bits };
+    u64::from(ascending) << 32 | u64::from(row)
+}
+
+fn unpack(entry: u64) -> Candidate {
+    let ascending = (entry >> 32) as u32;
+    let bits = if ascending & DONE == 0 { !ascending & !DONE } else { ascending };
+    Candidate { similarity: f32::from_bits(bits), row: entry as u32 & !DONE }
 }
 
 impl Beam {
     /// Empties it for a walk with `limit` (at least 1) candidates.
     pub fn reset(&mut self, limit: usize) {
         self.limit = limit;
-        self.similarities.clear();
-        self.rows.clear();
+        self.entries.clear();
+        self.bar = f32::NEG_INFINITY;
         self.next = 0;
     }
 
     /// What a candidate has to be better than to be kept: the worst one's similarity once it is full.
     #[inline]
     pub fn bar(&self) -> f32 {
-        self.similarities.get(self.limit - 1).copied().unwrap_or(f32::NEG_INFINITY)
+        self.bar
     }
 
     /// Adds a row that is better than [`bar`](Self::bar); the worst one leaves when there are too many.
+    /// Whether it is the one that [`pop`](Self::pop) would return.
     #[inline]
-    pub fn push(&mut self, candidate: Candidate) {
-        let at = self.similarities.partition_point(|&other| other >= candidate.similarity);
-        if self.rows.len() == self.limit {
-            self.similarities.pop();
-            self.rows.pop();
+    pub fn push(&mut self, candidate: Candidate) -> bool {
+        let entry = pack(candidate);
+        let at = self.entries.partition_point(|&other| other >> 32 <= entry >> 32);
+        if self.entries.len() < self.limit {
+            self.entries.insert(at, entry);
+        } else if at < self.limit {
+            self.entries.copy_within(at..self.limit - 1, at + 1);
+            self.entries[at] = entry;
         }
-        let at = at.min(self.rows.len());
-        self.similarities.insert(at, candidate.similarity);
-        self.rows.insert(at, candidate.row);
+        if self.entries.len() == self.limit {
+            self.bar = unpack(self.entries[self.limit - 1]).similarity;
+        }
+        let first = at <= self.next;
         self.next = self.next.min(at);
+        first
     }
 
     /// The best row whose links were not followed yet; it counts as done from here on.
     #[inline]
     pub fn pop(&mut self) -> Option<u32> {
         self.next = self.open_from(self.next)?;
-        let row = &mut self.rows[self.next];
-        let popped = *row;
-        *row |= DONE;
+        let entry = &mut self.entries[self.next];
+        let row = *entry as u32;
+        *entry |= u64::from(DONE);
         self.next += 1;
-        Some(popped)
+        Some(row)
     }
 
     /// The row that [`pop`](Self::pop) would return.
     #[inline]
     pub fn peek(&self) -> Option<u32> {
-        self.open_from(self.next).map(|at| self.rows[at])
+        self.open_from(self.next).map(|at| self.entries[at] as u32)
     }
 
     fn open_from(&self, at: usize) -> Option<usize> {
-        self.rows[at..].iter().position(|row| row & DONE == 0).map(|offset| at + offset)
+        self.entries[at..].iter().position(|&entry| entry as u32 & DONE == 0).map(|offset| at + offset)
     }
 
     /// The rows, best first.
-    pub fn candidates(&self) -> impl Iterator<Item = Candidate> + '_ {
-        let rows = self.rows.iter().map(|row| row & !DONE);
-        self.similarities.iter().zip(rows).map(|(&similarity, row)| Candidate { similarity, row })
+    pub fn candidates(&self) -> impl Iterator<Item = Candidate> + Clone + '_ {
+        self.entries.iter().map(|&entry| unpack(entry))
     }
 }
 

@@ -27,9 +27,9 @@ const BLEND: f32 = 0.3;
 /// Rows that are packed at a time to find the true neighbours.
 const PACKED: usize = 8192;
 /// A walk by whole codes takes this many times as long as one by their upper halves.
-const WHOLE_COST: f32 = 1.25;
-/// The recall at which the two are compared.
-const COMPARED_AT: f32 = 0.98;
+const WHOLE_COST: f32 = 1.35;
+/// The recalls at which the two are compared.
+const COMPARED_AT: [f32; 4] = [0.95, 0.97, 0.98, 0.99];
 
 fn best(recalls: &[(u32, f32)]) -> f32 {
     recalls.iter().map(|&(_, recall)| recall).fold(0.0, f32::max)
@@ -69,9 +69,10 @@ pub(super) fn calibrate(
         })
     };
     let (halves, whole) = (measure(Precision::Halves)?, measure(Precision::Whole)?);
-    let cheaper = ef_for(&halves, COMPARED_AT) <= WHOLE_COST * ef_for(&whole, COMPARED_AT);
+    let ratios = COMPARED_AT.map(|recall| ef_for(&halves, recall) / ef_for(&whole, recall));
+    let cheaper = ratios.iter().product::<f32>() <= WHOLE_COST.powi(ratios.len() as i32);
     // where neither finds as much, the one that finds more
-    let as_good = best(&halves) >= COMPARED_AT.min(best(&whole) - 0.005);
+    let as_good = best(&halves) >= COMPARED_AT[2].min(best(&whole) - 0.005);
     Ok(match cheaper && as_good {
         true => Calibration { precision: Precision::Halves, recalls: halves },
         false => Calibration { precision: Precision::Whole, recalls: whole },

@@ -13,22 +13,25 @@ pub(super) struct Visited {
 }
 
 impl Visited {
-    /// Marks `row`; whether it was not marked yet. `row` must be below the graph's rows.
+    /// Marks `rows`, which must be below the graph's rows.
     #[inline]
-    pub fn insert(&mut self, row: u32) -> bool {
-        let word = &mut self.words[row as usize / 64];
-        let bit = 1 << (row % 64);
-        let new = *word & bit == 0;
-        *word |= bit;
-        if new {
-            self.marked.push(row);
+    pub fn mark(&mut self, rows: &[u32]) {
+        // no branch on whether a row is new: it cannot be foretold
+        let mut end = self.marked.len();
+        self.marked.resize(end + rows.len(), 0);
+        for &row in rows {
+            let word = &mut self.words[row as usize / 64];
+            let bit = 1 << (row % 64);
+            self.marked[end] = row;
+            end += usize::from(*word & bit == 0);
+            *word |= bit;
         }
-        new
+        self.marked.truncate(end);
     }
 
-    /// The rows that were marked since there were `from` of them.
-    pub fn since(&self, from: usize) -> &[u32] {
-        &self.marked[from..]
+    /// The marked rows, in the order in which they were marked.
+    pub fn marked(&self) -> &[u32] {
+        &self.marked
     }
 
     /// How many rows are marked.
@@ -85,9 +88,10 @@ mod tests {
         for walk in 0..100u32 {
             pool.with(200, |scratch| {
                 let row = walk * 7 % 200;
-                assert!(scratch.visited.insert(row), "walk {walk}");
-                assert!(!scratch.visited.insert(row));
-                assert_eq!(scratch.visited.since(0), [row]);
+                scratch.visited.mark(&[row, 3, row]);
+                scratch.visited.mark(&[3]);
+                let marked = if row == 3 { vec![3] } else { vec![row, 3] };
+                assert_eq!(scratch.visited.marked(), marked, "walk {walk}");
             });
         }
     }

@@ -42,11 +42,17 @@ pub fn search(
             rescore(part, query, k, walk.refine(k, scratch.beam.candidates()))
         }
         Some(allowed) => match walk.run_filtered(allowed, scratch)? {
-            Some(found) => rescore(part, query, k, walk.refine(k, found.into_sorted())),
+            Some(found) => rescore(part, query, k, walk.refine(k, found.into_sorted().into_iter())),
             None => scan(part, query, k, Some(allowed)),
         },
     })
 }
+
+/// Candidates ahead whose codes are asked for while they are ranked.
+const AHEAD: usize = 4;
+
+/// Bytes of a row's codes that are asked for; the processor itself goes on where there are more.
+const ASKED: usize = 128;
 
 /// A search on its way through a graph.
 pub(super) struct Walk<'a> {
@@ -69,14 +75,14 @@ impl Walk<'_> {
         let entry = self.entry(visited, products)?;
         beam.push(entry);
         while let Some(row) = beam.pop() {
-            let before = visited.len();
+            let met = visited.len();
             self.follow(row, visited)?;
             if let Some(next) = beam.peek() {
                 distance::prefetch(self.links.hint(next));
             }
-            self.score(visited.since(before), products, |candidate| {
-                if candidate.similarity > beam.bar() {
-                    beam.push(candidate);
+            self.score(&visited.marked()[met..], products, |candidate| {
+                if candidate.similarity > beam.bar() && beam.push(candidate) {
+                    distance::prefetch(self.links.hint(candidate.row));
                 }
             })?;
         }
@@ -102,7 +108,7 @@ impl Walk<'_> {
             if visited.len() > allowed.len() as usize {
                 return Ok(None);
             }
-            self.score(visited.since(before), products, |candidate| {
+            self.score(&visited.marked()[before..], products, |candidate| {
                 if candidate.similarity > top.bar() {
                     queue.push(candidate);
                     if allowed.contains(candidate.row) {
@@ -116,16 +122,16 @@ impl Walk<'_> {
 
     /// Ranks what a walk found, best first by the upper halves of its codes, by the whole codes. Those are
     /// left out whose upper halves are so much worse than the `k`-th best that rounding cannot explain it.
-    pub fn refine(&self, k: usize, found: impl IntoIterator<Item = Candidate>) -> Vec<Candidate> {
+    pub fn refine(&self, k: usize, found: impl Iterator<Item = Candidate> + Clone) -> Vec<Candidate> {
         if self.precision == Precision::Whole {
-            return found.into_iter().collect();
+            return found.collect();
         }
         let mut best = Top::new(k);
         let mut refined = Vec::with_capacity(self.ef);
-        let mut found = found.into_iter().peekable();
-        while let Some(Candidate { similarity, row }) = found.next() {
-            if let Some(next) = found.peek() {
-                distance::prefetch(self.codes.row(next.row));
+        let mut ahead = found.clone().skip(AHEAD);
+        for Candidate { similarity, row } in found {
+            if let Some(ahead) = ahead.next() {
+                distance::prefetch(self.codes.row(ahead.row));
             }
             let constants = &self.codes.constants[row as usize];
             if similarity + self.query.high_error(constants) < best.bar() {
@@ -139,13 +145,18 @@ impl Walk<'_> {
         refined
     }
 
-    /// Marks the rows that `row` links to.
+    /// Marks the rows that `row` links to and asks for the codes of those not met before.
     #[inline]
     fn follow(&self, row: u32, visited: &mut Visited) -> Result<()> {
-        for &to in self.links.of(row)? {
-            if visited.insert(to) {
-                distance::prefetch(bytemuck::bytes_of(&self.codes.constants[to as usize]));
-            }
+        let met = visited.len();
+        visited.mark(self.links.of(row)?);
+        let read = match self.precision {
+            Precision::Halves => self.query.codes().high_bytes(),
+            Precision::Whole => self.query.codes().stride(),
+        };
+        for &row in &visited.marked()[met..] {
+            distance::prefetch(&self.codes.row(row)[..read.min(ASKED)]);
+            distance::prefetch(bytemuck::bytes_of(&self.codes.constants[row as usize]));
         }
         Ok(())
     }
@@ -164,7 +175,7 @@ impl Walk<'_> {
                 }
             }
         }
-        visited.insert(nearest);
+        visited.mark(&[nearest]);
         let mut entry = Candidate { similarity: f32::NEG_INFINITY, row: nearest };
         self.score(&[nearest], products, |candidate| entry = candidate)?;
         Ok(entry)
@@ -180,12 +191,12 @@ impl Walk<'_> {
             Precision::Halves => distance::dot_rows(self.codes.all, rows, self.query.codes(), products),
             Precision::Whole => distance::dot_rows_whole(self.codes.all, rows, self.query.codes(), products),
         }
+        let ranking = match self.precision {
+            Precision::Halves => self.query.high_ranking(),
+            Precision::Whole => self.query.whole_ranking(),
+        };
         for (&row, &product) in rows.iter().zip(&*products) {
-            let constants = &self.codes.constants[row as usize];
-            let similarity = match self.precision {
-                Precision::Halves => self.query.high_similarity(product, constants),
-                Precision::Whole => self.query.whole_similarity(product, constants),
-            };
+            let similarity = ranking.similarity(product, &self.codes.constants[row as usize]);
             found(Candidate { similarity, row });
         }
         Ok(())

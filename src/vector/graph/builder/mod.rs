@@ -82,6 +82,8 @@ const ENTRY_BYTES: u32 = 128 << 10;
 const MAX_ENTRIES: u32 = 1024;
 /// Of the rows that link to a row and those it links to, this many nearest times the width are looked at.
 const LOOKED_AT: usize = 16;
+/// A row has at least this many links if the width allows it, also where they lead the same way.
+const LEAST_LINKS: usize = 16;
 
 /// Builds the graph over all rows of `part`, with the threads of the rayon pool it is called in.
 /// `None` once `cancel` is set (looked at every few hundred rows). `m` is brought into 4..=64, the
@@ -140,12 +142,8 @@ fn merge(space: &Space<'_>, layers: &[Layer], width: usize) -> Links {
             candidates.sort_unstable();
             candidates.dedup();
             candidates.truncate(LOOKED_AT * width);
-            if candidates.len() <= width {
-                list.iter_mut().zip(&*candidates).for_each(|(slot, near)| *slot = near.row());
-            } else {
-                let selected = selector.diverse(space, candidates, width, true);
-                list[..selected.len()].copy_from_slice(&selected);
-            }
+            let selected = selector.diverse(space, candidates, width, LEAST_LINKS.min(width));
+            list[..selected.len()].copy_from_slice(&selected);
         },
     );
     links

@@ -122,7 +122,7 @@ impl Builder<'_> {
                     return;
                 }
                 refinement.refine(self.space, row, pools, self.candidates);
-                let selected = refinement.selector.diverse(self.space, &refinement.pool, self.width, false);
+                let selected = refinement.selector.diverse(self.space, &refinement.pool, self.width, 0);
                 list[..selected.len()].copy_from_slice(&selected);
             },
         );

@@ -7,6 +7,8 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -16,7 +16,7 @@ use crate::collection::definition::{Definition, RerankDefinition};
 use crate::collection::publisher::Operation;
 use crate::collection::{Collection, Shared, documents, maintenance, recovery};
 use crate::document::{BatchItem, DeleteResponse, DocumentPage, StoredDocument, WriteResponse};
-use crate::embed::{Embedder, Embedders, Http, Unavailable};
+use crate::embed::{CacheStats, Embedder, Embedders, EmbeddingCache, Http, Unavailable};
 use crate::error::{Code, Error, Result};
 use crate::ingest::job::Job;
 use crate::ingest::jobs::{self, Jobs};
@@ -39,6 +39,8 @@ pub struct EngineConfig {
     pub threads: usize,
     /// The file system.
     pub disk: Arc<dyn Disk>,
+    /// The most bytes of document vectors that are kept so as not to embed the same text again; 0: none.
+    pub embedding_cache_bytes: u64,
 }
 
 /// A collection as it is listed.
@@ -124,7 +126,7 @@ impl Engine {
     /// Opens (or makes) the data directory, recovers what a crash left, and starts background work. Needs a
     /// tokio runtime. Takes milliseconds whatever the size of the data; models load later, in the background.
     pub async fn open(config: EngineConfig) -> Result<Arc<Engine>> {
-        let EngineConfig { data_dir, threads, disk } = config;
+        let EngineConfig { data_dir, threads, disk, embedding_cache_bytes } = config;
         if !data_dir.exists() {
             disk.create_dir(&data_dir)?;
             if let Some(parent) = data_dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -146,7 +148,8 @@ impl Engine {
             pools: pools.clone(),
         });
         let http = Http::new();
-        let embedders = Embedders::new(pools, http.clone());
+        let cache = EmbeddingCache::new(recovery::cache_dir(&shared.dir), embedding_cache_bytes);
+        let embedders = Embedders::new(pools, http.clone(), cache);
         let mut collections = BTreeMap::new();
         for state in state.collections.into_values() {
             let name = state.record.name.clone();
@@ -344,6 +347,11 @@ impl Engine {
         let collection = self.open_collection(name)?;
         let reranker = collection.definition().rerank.as_ref().map(|definition| self.reranker(definition));
         crate::search::search(&collection, reranker.as_deref(), &self.windows, request).await
+    }
+
+    /// What the embedding cache holds and did.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.embedders.cache_stats()
     }
 
     /// The newest jobs first, of one collection or all; `limit` 1 to 1000.

@@ -16,6 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::openapi::Refused;
 use super::state::ApiState;
+use crate::embed::CacheStats;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::search::response::Timings;
@@ -138,6 +139,7 @@ fn scraped(engine: Option<&Engine>) -> Registry {
         registry.register_with_unit("resident_memory", "Memory in use", Unit::Bytes, resident);
     }
     let Some(engine) = engine else { return registry };
+    cache(&mut registry, engine.cache_stats());
     let mut sizes = |name: &str, help: &str| {
         let sizes = Sizes::default();
         registry.register(name, help, sizes.clone());
@@ -165,6 +167,38 @@ fn scraped(engine: Option<&Engine>) -> Registry {
         }
     }
     registry
+}
+
+/// What the embedding cache holds and did.
+fn cache(registry: &mut Registry, stats: CacheStats) {
+    let CacheStats { documents, queries } = stats;
+    for (name, help, value) in [
+        ("embedding_cache_hits", "Chunks whose vector was known", documents.hits),
+        ("embedding_cache_misses", "Chunks whose vector was not known", documents.misses),
+        ("query_cache_hits", "Queries whose vector was known", queries.hits),
+        ("query_cache_misses", "Queries that were embedded", queries.misses),
+        ("query_cache_shared", "Queries asked while the same query was being embedded", queries.shared),
+    ] {
+        let counter = Counter::<u64, AtomicU64>::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    }
+    for (name, help, value) in [
+        (
+            "embedding_cache_entries",
+            "Vectors in the embedding cache, since it was first used",
+            documents.entries,
+        ),
+        (
+            "embedding_cache_size_bytes",
+            "Bytes of the embedding cache, since it was first used",
+            documents.bytes,
+        ),
+    ] {
+        let gauge = Gauge::<u64, AtomicU64>::default();
+        gauge.set(value);
+        registry.register(name, help, gauge);
+    }
 }
 
 /// Resident memory of this process; `None` where the system has no `/proc`.

@@ -17,6 +17,11 @@ pub fn collections_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("collections")
 }
 
+/// The folder of the embedding cache. It can be removed while no gleaner runs.
+pub fn cache_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("embedding-cache")
+}
+
 /// The files of a collection's folder that the catalog names.
 pub fn named_files(dir: &Path, state: &CollectionState) -> Vec<PathBuf> {
     let parts = state

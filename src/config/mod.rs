@@ -30,6 +30,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Threads of each CPU pool, at least 1.
     pub threads: usize,
+    /// The most bytes of the embedding cache; 0: there is none.
+    pub embedding_cache_bytes: u64,
     /// What is logged and how.
     pub log: LogConfig,
     /// The HTTP server.
@@ -147,9 +149,11 @@ impl Config {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
+        let cache_mib = in_range("embedding_cache_mib", raw.embedding_cache_mib, 1024, 0, 1 << 20)? as u64;
         Ok(Config {
             data_dir: raw.data_dir.unwrap_or_else(|| PathBuf::from("indexes/data")),
             threads,
+            embedding_cache_bytes: cache_mib << 20,
             log: LogConfig { level: raw.log_level, format: raw.log_format },
             server,
         })

@@ -19,6 +19,15 @@ pub struct RawConfig {
     /// Threads of each CPU pool; 0: one a core
     #[arg(long, env = "GLEANER_THREADS", global = true, value_name = "N", hide_short_help = true)]
     pub threads: Option<usize>,
+    /// The most MiB of vectors kept so as not to embed the same text again; 0: none
+    #[arg(
+        long,
+        env = "GLEANER_EMBEDDING_CACHE_MIB",
+        global = true,
+        value_name = "N",
+        hide_short_help = true
+    )]
+    pub embedding_cache_mib: Option<usize>,
     /// What is logged: off, error, warn, info, debug, trace, or tracing directives
     #[arg(long, env = "GLEANER_LOG_LEVEL", global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -90,6 +99,7 @@ impl RawConfig {
         RawConfig {
             data_dir: self.data_dir.or(lower.data_dir),
             threads: self.threads.or(lower.threads),
+            embedding_cache_mib: self.embedding_cache_mib.or(lower.embedding_cache_mib),
             log_level: self.log_level.or(lower.log_level),
             log_format: self.log_format.or(lower.log_format),
             listen: self.listen.or(lower.listen),

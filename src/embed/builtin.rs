@@ -13,7 +13,7 @@ use rten::{ModelOptions, NodeId, RunOptions, ValueView};
 
 use super::lane::Lane;
 use super::tokenizer;
-use super::{EmbedError, Embedder, Embeddings, Kind, Model};
+use super::{Arrived, EmbedError, Embedder, Embeddings, Kind, Model};
 use crate::chunk::{HfTokenizer, Tokenizer};
 
 const NETWORK: &[u8] = include_bytes!("../../models/all-minilm-l6-v2/model.onnx");
@@ -94,12 +94,24 @@ impl Embedder for Builtin {
     }
 
     async fn embed(&self, texts: Vec<String>, kind: Kind) -> Result<Embeddings, EmbedError> {
+        self.embed_each(texts, kind, &|_, _| {}).await
+    }
+
+    async fn embed_each(
+        &self,
+        texts: Vec<String>,
+        kind: Kind,
+        arrived: &Arrived<'_>,
+    ) -> Result<Embeddings, EmbedError> {
         let lane = match kind {
             Kind::Query => &self.queries,
             Kind::Document => &self.documents,
         };
         let count = texts.len();
-        let parts = stream::iter(texts).map(|text| self.embed_one(lane, text)).buffered(self.threads);
+        let embed = |(at, text)| async move {
+            self.embed_one(lane, text).await.inspect(|vector| arrived(at, vector))
+        };
+        let parts = stream::iter(texts).enumerate().map(embed).buffered(self.threads);
         Embeddings::join(DIMENSIONS, count, parts).await
     }
 

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "builtin-model")]
 mod builtin;
+mod cache;
 mod estimate;
 pub(crate) mod http;
 #[cfg(feature = "builtin-model")]
@@ -14,6 +15,7 @@ mod unavailable;
 
 use std::sync::Arc;
 
+pub use cache::{CacheStats, EmbeddingCache, QueryStats, StoreStats};
 pub use http::Http;
 pub use open::Embedders;
 pub use unavailable::Unavailable;
@@ -95,6 +97,9 @@ pub enum EmbedError {
     Cancelled,
 }
 
+/// Is told the number of a text and the values of its vector and those that follow it.
+pub type Arrived<'a> = dyn Fn(usize, &[f32]) + Send + Sync + 'a;
+
 /// Turns texts into vectors.
 #[async_trait]
 pub trait Embedder: Send + Sync {
@@ -106,6 +111,19 @@ pub trait Embedder: Send + Sync {
 
     /// One finite vector of `model().dimensions` for each text, in order.
     async fn embed(&self, texts: Vec<String>, kind: Kind) -> Result<Embeddings, EmbedError>;
+
+    /// Like [`embed`](Self::embed), and shows each vector to `arrived` as soon as it is there: it can be kept
+    /// whatever becomes of the others.
+    async fn embed_each(
+        &self,
+        texts: Vec<String>,
+        kind: Kind,
+        arrived: &Arrived<'_>,
+    ) -> Result<Embeddings, EmbedError> {
+        let embeddings = self.embed(texts, kind).await?;
+        arrived(0, &embeddings.values);
+        Ok(embeddings)
+    }
 
     /// Loads what is loaded at the first use, so that the first query need not wait for it.
     async fn warm(&self) -> Result<(), EmbedError> {

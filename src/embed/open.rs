@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::http::Http;
 use super::openai::{OpenAi, Settings};
 use super::static_model::StaticModel;
-use super::{EmbedError, Embedder};
+use super::{CacheStats, EmbedError, Embedder, EmbeddingCache};
 use crate::collection::definition::EmbeddingDefinition;
 use crate::runtime::Pools;
 
@@ -18,14 +18,20 @@ use crate::runtime::Pools;
 pub struct Embedders {
     pools: Pools,
     http: Http,
+    cache: EmbeddingCache,
     open: Mutex<Vec<(EmbeddingDefinition, Weak<dyn Embedder>)>>,
 }
 
 impl Embedders {
-    /// No embedder yet; those to come run on as many threads as `pools`, and call providers
-    /// through `http`.
-    pub fn new(pools: Pools, http: Http) -> Self {
-        Self { pools, http, open: Mutex::default() }
+    /// No embedder yet; those to come run on as many threads as `pools`, call providers through `http`, and
+    /// are asked only for what is not in `cache`.
+    pub fn new(pools: Pools, http: Http, cache: EmbeddingCache) -> Self {
+        Self { pools, http, cache, open: Mutex::default() }
+    }
+
+    /// What the cache holds and did.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.cache.stats()
     }
 
     /// The embedder of `definition`; `None` where the client sends vectors or there are none. Cheap: models
@@ -38,7 +44,8 @@ impl Embedders {
             return Ok(Some(embedder));
         }
         let embedder: Arc<dyn Embedder> = match definition {
-            EmbeddingDefinition::Builtin {} => self.builtin()?,
+            EmbeddingDefinition::Builtin {} => self.cached(self.builtin()?),
+            // faster than the cache
             EmbeddingDefinition::Static { path } => {
                 Arc::new(StaticModel::open(Path::new(path), self.pools.clone())?)
             }
@@ -65,12 +72,16 @@ impl Embedders {
                     query_prefix: query_prefix.clone(),
                     backoff: Duration::from_millis(500),
                 };
-                Arc::new(OpenAi::new(settings, self.http.clone(), self.pools.clone()))
+                self.cached(Arc::new(OpenAi::new(settings, self.http.clone(), self.pools.clone())))
             }
             EmbeddingDefinition::Client { .. } | EmbeddingDefinition::None {} => return Ok(None),
         };
         open.push((definition.clone(), Arc::downgrade(&embedder)));
         Ok(Some(embedder))
+    }
+
+    fn cached(&self, embedder: Arc<dyn Embedder>) -> Arc<dyn Embedder> {
+        self.cache.around(embedder, self.pools.clone())
     }
 
     #[cfg(feature = "builtin-model")]
@@ -92,9 +103,13 @@ impl Embedders {
 mod tests {
     use super::*;
 
+    fn embedders() -> Embedders {
+        Embedders::new(Pools::new(1).unwrap(), Http::new(), EmbeddingCache::new("unused".into(), 0))
+    }
+
     #[test]
     fn equal_definitions_share_one_embedder() {
-        let embedders = Embedders::new(Pools::new(1).unwrap(), Http::new());
+        let embedders = embedders();
         let openai = |model: &str| -> EmbeddingDefinition {
             let json = format!(r#"{{"provider":"openai","model":"{model}","dimensions":4}}"#);
             serde_json::from_str(&json).unwrap()
@@ -110,7 +125,7 @@ mod tests {
 
     #[test]
     fn an_embedder_goes_with_its_last_user() {
-        let embedders = Embedders::new(Pools::new(1).unwrap(), Http::new());
+        let embedders = embedders();
         let json = r#"{"provider":"openai","model":"a","dimensions":4}"#;
         let definition: EmbeddingDefinition = serde_json::from_str(json).unwrap();
         let weak = Arc::downgrade(&embedders.open(&definition).unwrap().unwrap());
@@ -120,7 +135,7 @@ mod tests {
     #[cfg(not(feature = "builtin-model"))]
     #[test]
     fn a_slim_build_says_how_to_get_the_model() {
-        let embedders = Embedders::new(Pools::new(1).unwrap(), Http::new());
+        let embedders = embedders();
         let error = embedders.open(&EmbeddingDefinition::Builtin {}).err().unwrap();
         assert!(
             matches!(&error, EmbedError::Config(message) if message.contains("builtin-model")),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::estimate::EstimatedTokenizer;
 use super::http::{Call, CallError, Http, check_key};
-use super::{EmbedError, Embedder, Embeddings, Kind, Model};
+use super::{Arrived, EmbedError, Embedder, Embeddings, Kind, Model};
 use crate::chunk::Tokenizer;
 use crate::collection::definition::EmbeddingEncoding;
 use crate::runtime::Pools;
@@ -174,13 +174,27 @@ impl Embedder for OpenAi {
     }
 
     async fn embed(&self, texts: Vec<String>, kind: Kind) -> Result<Embeddings, EmbedError> {
+        self.embed_each(texts, kind, &|_, _| {}).await
+    }
+
+    async fn embed_each(
+        &self,
+        texts: Vec<String>,
+        kind: Kind,
+        arrived: &Arrived<'_>,
+    ) -> Result<Embeddings, EmbedError> {
         let prefix = match kind {
             Kind::Query => &self.settings.query_prefix,
             Kind::Document => &self.settings.document_prefix,
         };
         let count = texts.len();
-        let requests = stream::iter(pack(texts, prefix));
-        let parts = requests.map(|texts| self.request(texts, kind)).buffered(IN_FLIGHT);
+        let mut next = 0;
+        let requests = stream::iter(pack(texts, prefix)).map(|texts| {
+            let first = next;
+            next += texts.len();
+            async move { self.request(texts, kind).await.inspect(|values| arrived(first, values)) }
+        });
+        let parts = requests.buffered(IN_FLIGHT);
         Embeddings::join(self.settings.dimensions, count, parts).await
     }
 

@@ -114,7 +114,8 @@ pub async fn run(folder: &Path, options: EvalOptions, progress: impl Fn(&str)) -
 
     let folder = TempFolder::create()?;
     let disk = Arc::new(OsDisk);
-    let config = EngineConfig { data_dir: folder.path.clone(), threads: options.threads, disk };
+    let (data_dir, threads) = (folder.path.clone(), options.threads);
+    let config = EngineConfig { data_dir, threads, disk, embedding_cache_bytes: 0 };
     let engine = Engine::open(config).await?;
     engine.create_collection(COLLECTION, options.definition).await?;
     progress(&format!("indexing {count} documents …"));

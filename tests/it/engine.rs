@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use gleaner::collection::definition::{Definition, EmbeddingDefinition};
 use gleaner::document::{Document, ItemStatus};
-use gleaner::engine::{Engine, EngineConfig};
+use gleaner::engine::Engine;
 use gleaner::search::request::{GroupBy, Mode, SearchRequest};
-use gleaner::store::OsDisk;
 use gleaner::{Code, Error};
 
+use crate::support::fixture::config;
+
 pub async fn open(dir: &Path) -> Arc<Engine> {
-    let disk = Arc::new(OsDisk);
-    Engine::open(EngineConfig { data_dir: dir.to_owned(), threads: 2, disk }).await.unwrap()
+    Engine::open(config(dir)).await.unwrap()
 }
 
 fn lexical() -> Definition {
@@ -79,8 +79,7 @@ async fn documents_are_found_replaced_deleted_and_survive_a_restart() {
 /// Opens a data directory whose last engine is being dropped.
 async fn reopen(dir: &Path) -> Arc<Engine> {
     for _ in 0..200 {
-        let disk = Arc::new(OsDisk);
-        match Engine::open(EngineConfig { data_dir: dir.to_owned(), threads: 2, disk }).await {
+        match Engine::open(config(dir)).await {
             Ok(engine) => return engine,
             Err(error) if error.code == Code::Locked => {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;

@@ -2,6 +2,7 @@
 
 mod atomic_replace;
 mod bad_input;
+mod cache;
 mod cli;
 mod collections;
 mod crash;

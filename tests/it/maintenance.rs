@@ -101,7 +101,12 @@ async fn soon(what: &str, done: impl Fn() -> bool) {
 async fn segments_stay_few_while(pool: &'static str) {
     let dir = tempfile::tempdir().unwrap();
     let disk = HeldDisk::new(pool);
-    let config = EngineConfig { data_dir: dir.path().to_owned(), threads: 1, disk: Arc::new(disk.clone()) };
+    let config = EngineConfig {
+        data_dir: dir.path().to_owned(),
+        threads: 1,
+        disk: Arc::new(disk.clone()),
+        embedding_cache_bytes: 0,
+    };
     let engine = Engine::open(config).await.unwrap();
     let vector = VectorDefinition { graph_min_rows: 100, ..VectorDefinition::default() };
     engine.create_collection("c", Definition { vector, ..client(2) }).await.unwrap();

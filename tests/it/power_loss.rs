@@ -170,7 +170,12 @@ impl Caller<'_> {
 
 /// Everything a client can ask for that changes the disk.
 async fn workload(disk: &SimDisk, dir: &Path) -> Told {
-    let config = EngineConfig { data_dir: dir.to_owned(), threads: 2, disk: Arc::new(disk.clone()) };
+    let config = EngineConfig {
+        data_dir: dir.to_owned(),
+        threads: 2,
+        disk: Arc::new(disk.clone()),
+        embedding_cache_bytes: 0,
+    };
     let Ok(engine) = Engine::open(config).await else {
         assert!(disk.is_off() || disk.has_failed());
         return Told::default();

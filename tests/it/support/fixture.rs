@@ -17,6 +17,12 @@ use gleaner::store::OsDisk;
 use gleaner::{Code, Result};
 use serde_json::Value;
 
+/// How the tests open a data directory.
+pub fn config(dir: &Path) -> EngineConfig {
+    let disk = Arc::new(OsDisk);
+    EngineConfig { data_dir: dir.to_owned(), threads: 2, disk, embedding_cache_bytes: 64 << 20 }
+}
+
 /// Opens a data directory; waits for an engine before it that is still being dropped.
 pub async fn open(dir: &Path) -> Arc<Engine> {
     try_open(dir).await.unwrap_or_else(|error| panic!("the engine does not open: {error}"))
@@ -25,8 +31,7 @@ pub async fn open(dir: &Path) -> Arc<Engine> {
 /// Like [`open`], with the error.
 pub async fn try_open(dir: &Path) -> Result<Arc<Engine>> {
     loop {
-        let disk = Arc::new(OsDisk);
-        match Engine::open(EngineConfig { data_dir: dir.to_owned(), threads: 2, disk }).await {
+        match Engine::open(config(dir)).await {
             Err(error) if error.code == Code::Locked => tokio::time::sleep(Duration::from_millis(2)).await,
             other => return other,
         }

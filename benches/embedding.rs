@@ -93,7 +93,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).build().unwrap();
     let cache = EmbeddingCache::new("unused".into(), 0);
-    let embedders = Embedders::new(Pools::new(THREADS).unwrap(), Http::new(), cache);
+    let embedders = Embedders::new(Pools::new(THREADS).unwrap(), Http::new(), cache, "models".into());
     let embedder = embedders.open(&EmbeddingDefinition::Builtin {}).unwrap().unwrap();
     let texts = passages(&*embedder.tokenizer().unwrap());
 

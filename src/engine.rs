@@ -20,6 +20,7 @@ use crate::embed::{CacheStats, Embedder, Embedders, EmbeddingCache, Http, Unavai
 use crate::error::{Code, Error, Result};
 use crate::ingest::job::Job;
 use crate::ingest::jobs::{self, Jobs};
+use crate::ingest::retry::{self, FailurePage};
 use crate::ingest::{receive, worker};
 use crate::rerank::{self, Reranker};
 use crate::runtime::Pools;
@@ -37,8 +38,12 @@ pub struct EngineConfig {
     pub data_dir: PathBuf,
     /// Threads of each CPU pool.
     pub threads: usize,
+    /// Where local models are.
+    pub models_dir: PathBuf,
     /// The file system.
     pub disk: Arc<dyn Disk>,
+    /// The most bytes of accepted documents that may wait in a collection; past it a write is `overloaded`.
+    pub max_waiting_bytes: u64,
     /// The most bytes of document vectors that are kept so as not to embed the same text again; 0: none.
     pub embedding_cache_bytes: u64,
 }
@@ -107,6 +112,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     embedders: Embedders,
     http: Http,
+    models_dir: PathBuf,
     rerankers: RwLock<HashMap<String, Arc<dyn Reranker>>>,
     collections: Arc<RwLock<BTreeMap<String, Arc<Collection>>>>,
     windows: Arc<Windows>,
@@ -126,7 +132,8 @@ impl Engine {
     /// Opens (or makes) the data directory, recovers what a crash left, and starts background work. Needs a
     /// tokio runtime. Takes milliseconds whatever the size of the data; models load later, in the background.
     pub async fn open(config: EngineConfig) -> Result<Arc<Engine>> {
-        let EngineConfig { data_dir, threads, disk, embedding_cache_bytes } = config;
+        let EngineConfig { data_dir, threads, models_dir, disk, max_waiting_bytes, embedding_cache_bytes } =
+            config;
         if !data_dir.exists() {
             disk.create_dir(&data_dir)?;
             if let Some(parent) = data_dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -142,6 +149,7 @@ impl Engine {
             dir: data_dir,
             catalog,
             jobs: Jobs::recover(state.jobs.clone()),
+            max_waiting_bytes,
             last_id: recovery::last_id(&state).into(),
             stopping: false.into(),
             maintenance: tokio::sync::Notify::new(),
@@ -149,7 +157,7 @@ impl Engine {
         });
         let http = Http::new();
         let cache = EmbeddingCache::new(recovery::cache_dir(&shared.dir), embedding_cache_bytes);
-        let embedders = Embedders::new(pools, http.clone(), cache);
+        let embedders = Embedders::new(pools, http.clone(), cache, models_dir.clone());
         let mut collections = BTreeMap::new();
         for state in state.collections.into_values() {
             let name = state.record.name.clone();
@@ -165,6 +173,7 @@ impl Engine {
             shared,
             embedders,
             http,
+            models_dir,
             rerankers: RwLock::default(),
             collections,
             windows,
@@ -208,6 +217,10 @@ impl Engine {
         let embedder = self.embedders.open(&definition.embedding).map_err(|error| {
             Error::new(Code::InvalidDefinition, error.to_string()).with_param("embedding")
         })?;
+        if let Some(rerank) = &definition.rerank {
+            rerank::check(rerank, &self.models_dir)
+                .map_err(|error| Error::new(Code::InvalidDefinition, error).with_param("rerank"))?;
+        }
         let model = embedder.as_ref().map(|embedder| embedder.model().clone());
         let dimensions =
             definition.stated_dimensions().or(model.as_ref().map(|model| model.dimensions as u32));
@@ -367,6 +380,25 @@ impl Engine {
         self.shared.jobs.get(id)
     }
 
+    /// The documents that failed in a job, from after the position `after` in its request; `limit` 1 to 1000.
+    pub async fn job_failures(&self, id: &str, after: Option<usize>, limit: usize) -> Result<FailurePage> {
+        let job = self.shared.jobs.get(id)?;
+        retry::failures(&self.open_collection(&job.collection)?, &job, after, limit).await
+    }
+
+    /// Writes the failed documents of a job again, as a new job.
+    pub async fn retry_job(&self, id: &str) -> Result<WriteResponse> {
+        // one after the other: the second finds nothing to retry
+        let _changing = self.changing.lock().await;
+        let job = self.shared.jobs.get(id)?;
+        retry::retry(self.open_for_writing(&job.collection)?, job).await
+    }
+
+    /// Tells of each change of a job; `None` where it has ended.
+    pub fn job_changes(&self, id: &str) -> Option<tokio::sync::watch::Receiver<()>> {
+        self.shared.jobs.changes(id)
+    }
+
     /// Cancels a job: what it has not indexed yet is dropped. Returns it as it then stands.
     pub async fn cancel_job(&self, id: &str) -> Result<Job> {
         let job = self.shared.jobs.cancel(id)?;
@@ -427,7 +459,8 @@ impl Engine {
         if let Some(reranker) = self.rerankers.read().get(&key) {
             return Arc::clone(reranker);
         }
-        let reranker = rerank::open(definition, &self.http);
+        let threads = self.shared.pools.search.threads();
+        let reranker = rerank::open(definition, &self.http, &self.models_dir, threads);
         Arc::clone(self.rerankers.write().entry(key).or_insert(reranker))
     }
 }

@@ -68,6 +68,8 @@ codes! {
     CollectionExists, "collection_exists", "conflict_error", 409;
     /// The job has ended and can no longer be cancelled.
     JobEnded, "job_ended", "conflict_error", 409;
+    /// The job has not ended, or nothing of it failed, or that was retried already.
+    NothingToRetry, "nothing_to_retry", "conflict_error", 409;
     /// The window a cursor points into is gone: run the search again.
     CursorExpired, "cursor_expired", "invalid_request_error", 410;
     /// The body is longer than the limit.

@@ -8,7 +8,7 @@
 //! Reading order, along the two main paths:
 //!
 //! - write: [`ingest`] receives documents, [`chunk`]s them, [`embed`]s the chunks and hands them to
-//!   [`collection`], which commits them as a [`segment`];
+//!   [`collection`], which commits them as a [`segment`]; [`local`] are the models that run in this process;
 //! - read: [`search`] plans, recalls from [`vector`] and [`text`], fuses, [`rerank`]s and assembles;
 //! - [`rows`] is the set of rows that both legs look at, [`store`] the bytes on disk, [`runtime`] the CPU
 //!   pools, [`engine`] the handle that [`api`] (HTTP) and [`cli`] drive.
@@ -28,6 +28,7 @@ pub mod error;
 pub mod eval;
 pub mod import;
 pub mod ingest;
+pub mod local;
 pub mod rerank;
 pub mod rows;
 pub mod runtime;

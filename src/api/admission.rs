@@ -16,12 +16,17 @@ const UNIT_BYTES: usize = 1 << 10;
 pub(super) struct Admission {
     searches: Arc<Semaphore>,
     writes: Arc<Semaphore>,
+    watchers: Arc<Semaphore>,
     write_bytes: Arc<Semaphore>,
     all_write_units: usize,
+    max_watchers: usize,
 }
 
 /// Held while a search runs.
 pub(super) struct SearchPermit(#[allow(dead_code, reason = "released when dropped")] OwnedSemaphorePermit);
+
+/// Held while somebody watches a job.
+pub(super) struct WatchPermit(#[allow(dead_code, reason = "released when dropped")] OwnedSemaphorePermit);
 
 /// Held while a write runs.
 pub(super) struct WritePermit {
@@ -37,14 +42,26 @@ impl Admission {
         Admission {
             searches: Arc::new(Semaphore::new(settings.max_concurrent_searches)),
             writes: Arc::new(Semaphore::new(settings.max_concurrent_writes)),
+            watchers: Arc::new(Semaphore::new(settings.max_watchers)),
             write_bytes: Arc::new(Semaphore::new(all_write_units)),
             all_write_units,
+            max_watchers: settings.max_watchers,
         }
     }
 
     pub(super) fn search(&self) -> Result<SearchPermit> {
         let permit = self.searches.clone().try_acquire_owned();
         permit.map(SearchPermit).map_err(|_| overloaded("too many searches are under way"))
+    }
+
+    /// How many are watching a job.
+    pub(super) fn watching(&self) -> usize {
+        self.max_watchers.saturating_sub(self.watchers.available_permits())
+    }
+
+    pub(super) fn watch(&self) -> Result<WatchPermit> {
+        let permit = self.watchers.clone().try_acquire_owned();
+        permit.map(WatchPermit).map_err(|_| overloaded("too many watchers are connected"))
     }
 
     /// Admits a write whose body has at most `bytes` bytes.

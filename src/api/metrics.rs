@@ -124,7 +124,11 @@ pub(super) async fn metrics(State(state): State<ApiState>) -> Result<Response> {
 fn render(state: &ApiState) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     encode_registry(&mut text, &state.metrics().registry)?;
-    encode_registry(&mut text, &scraped(state.engine().map(|engine| &**engine)))?;
+    let mut scraped = scraped(state.engine().map(|engine| &**engine));
+    let watchers = Gauge::<u64, AtomicU64>::default();
+    watchers.set(state.admission().watching() as u64);
+    scraped.register("job_watchers", "Clients that watch a job", watchers);
+    encode_registry(&mut text, &scraped)?;
     encode_eof(&mut text)?;
     Ok(text)
 }

@@ -49,6 +49,9 @@ fn routes() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(v1::jobs::list))
         .routes(routes!(v1::jobs::show))
         .routes(routes!(v1::jobs::cancel))
+        .routes(routes!(v1::jobs::failures))
+        .routes(routes!(v1::jobs::retry))
+        .routes(routes!(v1::job_events::events))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(metrics::metrics))
@@ -85,9 +88,11 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
     let grace = state.settings().shutdown_grace;
+    let stopped_state = state.clone();
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let shutdown = async move {
         shutdown.await;
+        stopped_state.stop();
         let _ = stopping.send(());
     };
     let served = axum::serve(listener, router(state)).with_graceful_shutdown(shutdown);

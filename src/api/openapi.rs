@@ -42,6 +42,8 @@ refusals! {
         BodyTooLarge UnsupportedMediaType Overloaded ProviderFailed;
     /// What every change can answer.
     WriteRefused: Overloaded ProviderFailed;
+    /// Too many are connected.
+    WatchRefused: Overloaded;
     /// No such collection.
     CollectionMissing: CollectionNotFound RouteNotFound;
     /// No such document.
@@ -52,6 +54,8 @@ refusals! {
     Exists: CollectionExists;
     /// The job has ended.
     Ended: JobEnded;
+    /// Nothing to retry.
+    NotRetried: NothingToRetry;
     /// Not ready.
     NotReady: Unavailable;
 }
@@ -164,7 +168,7 @@ mod tests {
             api.paths.paths.values().flat_map(|item| [&item.get, &item.post, &item.delete]).collect();
         assert_eq!(
             (api.paths.paths.len(), operations.iter().filter(|operation| operation.is_some()).count()),
-            (14, 18)
+            (17, 21)
         );
         let mut ids = std::collections::HashSet::new();
         for operation in operations.into_iter().flatten() {

@@ -15,6 +15,8 @@ pub struct ApiSettings {
     pub max_concurrent_writes: usize,
     /// Bytes of write bodies held in memory at once; more are answered 429.
     pub max_write_bytes: usize,
+    /// Watchers of jobs at once; more are answered 429.
+    pub max_watchers: usize,
     /// After this a request is answered 504.
     pub request_timeout: Duration,
     /// How long requests under way may take to finish once shutdown begins.
@@ -29,6 +31,7 @@ impl Default for ApiSettings {
             max_concurrent_searches: 64,
             max_concurrent_writes: 16,
             max_write_bytes: 256 << 20,
+            max_watchers: 10_000,
             request_timeout: Duration::from_secs(60),
             shutdown_grace: Duration::from_secs(30),
         }

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use tokio::sync::watch;
 
 use super::admission::Admission;
 use super::auth::KeyDigest;
@@ -23,6 +24,7 @@ struct Shared {
     engine: OnceLock<Arc<Engine>>,
     admission: Admission,
     metrics: Metrics,
+    stopping: watch::Sender<bool>,
 }
 
 impl ApiState {
@@ -33,6 +35,7 @@ impl ApiState {
             engine: OnceLock::new(),
             admission: Admission::new(&settings),
             metrics: Metrics::new(),
+            stopping: watch::Sender::new(false),
             settings,
         }))
     }
@@ -50,6 +53,16 @@ impl ApiState {
     /// The settings.
     pub fn settings(&self) -> &ApiSettings {
         &self.0.settings
+    }
+
+    /// Ends what would go on for as long as the client likes: shutdown has begun.
+    pub(super) fn stop(&self) {
+        self.0.stopping.send_replace(true);
+    }
+
+    /// Tells when shutdown begins.
+    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
+        self.0.stopping.subscribe()
     }
 
     pub(super) fn key(&self) -> Option<&KeyDigest> {

@@ -28,7 +28,8 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments, config: Config) -> Result<()> {
     let definition = arguments.definition.as_deref().map(definition::read).transpose()?.unwrap_or_default();
     let concurrency = usize::from(arguments.concurrency);
-    let options = EvalOptions { definition, threads: config.threads, concurrency };
+    let options =
+        EvalOptions { definition, threads: config.threads, models_dir: config.models_dir, concurrency };
     let progress = |stage: &str| eprintln!("{stage}");
     let work = async { Ok(eval::run(&arguments.dir, options, progress).await?) };
     let report = signals::interruptible(work).await?;

@@ -7,6 +7,7 @@ mod eval;
 mod import;
 mod inspect;
 mod logging;
+mod models;
 mod output;
 mod quickstart;
 mod search;
@@ -58,6 +59,8 @@ pub enum Command {
     Search(search::Arguments),
     /// Measure retrieval quality on a BEIR folder
     Eval(eval::Arguments),
+    /// List, check and add local models
+    Models(models::Arguments),
     /// Check every byte of the data directory
     Verify(verify::Arguments),
     /// Show what the data directory holds and costs
@@ -84,6 +87,7 @@ pub fn run(command: Command, config: Config) -> Result<()> {
             Command::Import(arguments) => import::run(arguments, config).await,
             Command::Search(arguments) => search::run(arguments, config).await,
             Command::Eval(arguments) => eval::run(arguments, config).await,
+            Command::Models(arguments) => models::run(arguments, config).await,
             Command::Verify(arguments) => verify::run(&arguments, &config),
             Command::Inspect(arguments) => inspect::run(&arguments, &config),
         }

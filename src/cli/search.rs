@@ -84,10 +84,13 @@ pub fn show(answer: &SearchResponse) -> String {
     let status = &answer.status;
     for (name, stage) in [("dense", &status.dense), ("lexical", &status.lexical), ("rerank", &status.rerank)]
     {
-        if stage.state == StageState::Failed {
-            let reason = stage.error.as_deref().unwrap_or("no reason given");
-            let _ = write!(text, "\n{}", wrap(&format!("degraded: {name} failed: {reason}"), 0));
-        }
+        let what = match stage.state {
+            StageState::Failed => "failed",
+            StageState::Partial => "is partial",
+            StageState::Ok | StageState::Skipped => continue,
+        };
+        let reason = stage.error.as_deref().unwrap_or("no reason given");
+        let _ = write!(text, "\n{}", wrap(&format!("degraded: {name} {what}: {reason}"), 0));
     }
     text
 }

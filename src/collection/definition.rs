@@ -41,6 +41,12 @@ pub enum EmbeddingDefinition {
         #[schema(min_length = 1)]
         path: String,
     },
+    /// A network in a folder of the models folder (`gleaner models` lists them).
+    Local {
+        /// Name of the folder, e.g. `bge-small-en-v1.5-int8`.
+        #[schema(min_length = 1)]
+        model: String,
+    },
     /// Any server that speaks OpenAI's `POST /embeddings`.
     Openai {
         /// Up to and with the version, e.g. `https://api.openai.com/v1`.
@@ -334,6 +340,28 @@ pub enum RerankDefinition {
         #[schema(minimum = 1, maximum = 600_000)]
         timeout_ms: u64,
     },
+    /// A cross-encoder in a folder of the models folder (`gleaner models` lists them).
+    Local {
+        /// Name of the folder, e.g. `ms-marco-minilm-l-12-v2-int8`.
+        #[schema(min_length = 1)]
+        model: String,
+        /// How many hits are reranked (1 to 1000).
+        #[serde(default = "local_candidates")]
+        #[schema(minimum = 1, maximum = 1000)]
+        candidates: u32,
+        /// After this the hits that were not scored follow those that were, and `status` says so.
+        #[serde(default = "rerank_timeout_ms")]
+        #[schema(minimum = 1, maximum = 600_000)]
+        timeout_ms: u64,
+        /// The part of the final score that is the cross-encoder's, 0 to 1; absent: the model's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(minimum = 0, maximum = 1)]
+        weight: Option<f32>,
+    },
+}
+
+fn local_candidates() -> u32 {
+    20
 }
 
 fn cohere_base_url() -> String {
@@ -386,6 +414,7 @@ impl Definition {
             }
             EmbeddingDefinition::Builtin {}
             | EmbeddingDefinition::Static { .. }
+            | EmbeddingDefinition::Local { .. }
             | EmbeddingDefinition::None {} => None,
         }
     }
@@ -397,10 +426,10 @@ impl Definition {
             EmbeddingDefinition::Openai { api_key_env, .. } => Some(("embedding.api_key_env", api_key_env)),
             _ => None,
         };
-        let rerank = self
-            .rerank
-            .as_ref()
-            .map(|RerankDefinition::Cohere { api_key_env, .. }| ("rerank.api_key_env", api_key_env));
+        let rerank = match &self.rerank {
+            Some(RerankDefinition::Cohere { api_key_env, .. }) => Some(("rerank.api_key_env", api_key_env)),
+            Some(RerankDefinition::Local { .. }) | None => None,
+        };
         for (param, name) in embedding.into_iter().chain(rerank).filter(|(_, name)| !name.is_empty()) {
             if std::env::var_os(name).is_none() {
                 let message = format!(
@@ -430,6 +459,7 @@ impl Definition {
             EmbeddingDefinition::Static { path } => {
                 check(!path.is_empty(), "embedding.path", "path must name a folder")?;
             }
+            EmbeddingDefinition::Local { model } => check_folder(model, "embedding.model")?,
             EmbeddingDefinition::Builtin {}
             | EmbeddingDefinition::Client { .. }
             | EmbeddingDefinition::None {} => {}
@@ -461,9 +491,20 @@ impl Definition {
             "ef_search must be 1 to 10000",
         )?;
         self.fusion.validate("fusion")?;
-        if let Some(RerankDefinition::Cohere { base_url, model, candidates, timeout_ms, .. }) = &self.rerank {
-            check_url(base_url, "rerank.base_url")?;
-            check(!model.is_empty(), "rerank.model", "model must not be empty")?;
+        if let Some(rerank) = &self.rerank {
+            let (candidates, timeout_ms) = match rerank {
+                RerankDefinition::Cohere { base_url, model, candidates, timeout_ms, .. } => {
+                    check_url(base_url, "rerank.base_url")?;
+                    check(!model.is_empty(), "rerank.model", "model must not be empty")?;
+                    (candidates, timeout_ms)
+                }
+                RerankDefinition::Local { model, candidates, timeout_ms, weight } => {
+                    check_folder(model, "rerank.model")?;
+                    let weight = weight.is_none_or(|weight| (0.0..=1.0).contains(&weight));
+                    check(weight, "rerank.weight", "weight must be 0 to 1")?;
+                    (candidates, timeout_ms)
+                }
+            };
             check((1..=1000).contains(candidates), "rerank.candidates", "candidates must be 1 to 1000")?;
             check((1..=600_000).contains(timeout_ms), "rerank.timeout_ms", "timeout_ms must be 1 to 600000")?;
         }
@@ -487,6 +528,16 @@ impl FusionDefinition {
         }
         Ok(())
     }
+}
+
+/// A folder of the models folder, and of no other place.
+fn check_folder(name: &str, param: &str) -> Result<()> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if !name.is_empty() && name.bytes().all(plain) && !name.starts_with('.') {
+        return Ok(());
+    }
+    let message = format!("`{name}` names no folder of the models folder: see `gleaner models list`");
+    Err(Error::new(Code::InvalidDefinition, message).with_param(param))
 }
 
 fn check_url(url: &str, param: &str) -> Result<()> {

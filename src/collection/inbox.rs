@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::document::Document;
 use crate::store::{Disk, PartFile, PartKind, PartWriter, Result, StoreError};
 
-const DOCUMENTS: u32 = 0;
+const LINES: u32 = 0;
 
 /// A document with the place it has in the order of acceptance and in its request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,19 +31,35 @@ pub fn path(dir: &Path, first_version: u64) -> PathBuf {
 /// Writes a batch and fsyncs it (file and folder). Returns its bytes. A batch that cannot be written leaves no
 /// file.
 pub fn write(disk: &dyn Disk, dir: &Path, first_version: u64, documents: &[AcceptedDocument]) -> Result<u64> {
-    let path = path(dir, first_version);
-    write_file(disk, dir, &path, documents).inspect_err(|_| {
-        if let Err(error) = disk.remove(&path) {
+    write_lines(disk, dir, &path(dir, first_version), PartKind::Inbox, documents)
+}
+
+/// Writes a file of JSON Lines the same way.
+pub(super) fn write_lines<T: Serialize>(
+    disk: &dyn Disk,
+    dir: &Path,
+    path: &Path,
+    kind: PartKind,
+    lines: &[T],
+) -> Result<u64> {
+    write_file(disk, dir, path, kind, lines).inspect_err(|_| {
+        if let Err(error) = disk.remove(path) {
             tracing::warn!(%error, "a left-over file could not be removed; the next start tries again");
         }
     })
 }
 
-fn write_file(disk: &dyn Disk, dir: &Path, path: &Path, documents: &[AcceptedDocument]) -> Result<u64> {
-    let mut part = PartWriter::create(disk, path, PartKind::Inbox)?;
-    part.begin(DOCUMENTS)?;
-    for document in documents {
-        let mut line = serde_json::to_vec(document)
+fn write_file<T: Serialize>(
+    disk: &dyn Disk,
+    dir: &Path,
+    path: &Path,
+    kind: PartKind,
+    lines: &[T],
+) -> Result<u64> {
+    let mut part = PartWriter::create(disk, path, kind)?;
+    part.begin(LINES)?;
+    for line in lines {
+        let mut line = serde_json::to_vec(line)
             .map_err(|error| StoreError::io("write", path)(std::io::Error::other(error)))?;
         line.push(b'\n');
         part.write(&line)?;
@@ -55,7 +71,7 @@ fn write_file(disk: &dyn Disk, dir: &Path, path: &Path, documents: &[AcceptedDoc
 
 /// Reads a batch.
 pub fn read(dir: &Path, first_version: u64) -> Result<Vec<AcceptedDocument>> {
-    read_as(dir, first_version)
+    read_lines(&path(dir, first_version), PartKind::Inbox)
 }
 
 /// Reads the ids of a batch's documents, in the order of their versions.
@@ -64,15 +80,15 @@ pub fn read_ids(dir: &Path, first_version: u64) -> Result<Vec<String>> {
     struct OnlyId {
         id: String,
     }
-    let documents: Vec<OnlyId> = read_as(dir, first_version)?;
+    let documents: Vec<OnlyId> = read_lines(&path(dir, first_version), PartKind::Inbox)?;
     Ok(documents.into_iter().map(|document| document.id).collect())
 }
 
-fn read_as<T: DeserializeOwned>(dir: &Path, first_version: u64) -> Result<Vec<T>> {
-    let path = path(dir, first_version);
-    let section = PartFile::open(&path, PartKind::Inbox)?.section(DOCUMENTS)?;
+/// Reads a file of JSON Lines.
+pub(super) fn read_lines<T: DeserializeOwned>(path: &Path, kind: PartKind) -> Result<Vec<T>> {
+    let section = PartFile::open(path, kind)?.section(LINES)?;
     serde_json::Deserializer::from_slice(section.all()?)
         .into_iter()
         .collect::<Result<_, _>>()
-        .map_err(|error| StoreError::corrupt(&path, error.to_string()))
+        .map_err(|error| StoreError::corrupt(path, error.to_string()))
 }

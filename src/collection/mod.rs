@@ -2,13 +2,14 @@
 //!
 //! All changes of a collection go through one task, its [`publisher`]: it commits to the [`catalog`] and then
 //! swaps the [`snapshot`] that searches hold. [`order`] decides which version of a document stays,
-//! [`inbox`] keeps what was accepted and is not indexed yet, [`maintenance`] merges segments and builds
+//! [`inbox`] keeps what was accepted and is not indexed yet, [`failed`] what could not be, [`maintenance`] merges segments and builds
 //! graphs in the background, [`recovery`] clears what a crash left, [`mod@verify`] and [`mod@inspect`] read a
 //! data directory that nobody serves.
 
 pub mod catalog;
 pub mod definition;
 pub mod documents;
+pub mod failed;
 pub mod inbox;
 pub mod inspect;
 pub mod maintenance;
@@ -55,6 +56,8 @@ pub struct Shared {
     pub pools: Pools,
     /// The jobs.
     pub jobs: Jobs,
+    /// The most bytes of accepted batches that may wait in a collection.
+    pub max_waiting_bytes: u64,
     /// The last id given to a collection or segment.
     pub last_id: AtomicU64,
     /// Set once: background work breaks off at its next step.
@@ -260,6 +263,11 @@ impl Collection {
     pub fn enqueue(&self, batch: BatchRecord) {
         self.batches.lock().push_back(batch);
         self.worker_wake.notify_one();
+    }
+
+    /// Bytes of the batches that wait for the worker.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.batches.lock().iter().map(|batch| batch.bytes).sum()
     }
 
     /// Wakes the worker (a job was cancelled, or the collection closes).

@@ -103,6 +103,11 @@ impl Order {
         self.pending.get(id).is_some_and(|&pending| pending < version && !self.is_buried(id, pending))
     }
 
+    /// Whether a version of that document above `version` is on its way, with the same exception.
+    pub fn has_newer(&self, id: &str, version: u64) -> bool {
+        self.pending.get(id).is_some_and(|&pending| pending > version)
+    }
+
     /// How many documents are on their way.
     pub fn pending_documents(&self) -> u64 {
         self.in_flight.values().map(|write| write.documents).sum()

@@ -3,12 +3,13 @@
 //! The catalog is the only truth: a file it does not name was being written, or had been replaced, when
 //! the process ended. Such files are removed; batches it names are indexed again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::collection::catalog::{CollectionState, State};
-use crate::collection::inbox;
+use crate::collection::{failed, inbox};
+use crate::ingest::job::Job;
 use crate::segment::{part_kinds, part_path};
 use crate::store::{Disk, Result, StoreError};
 
@@ -22,14 +23,23 @@ pub fn cache_dir(data_dir: &Path) -> PathBuf {
     data_dir.join("embedding-cache")
 }
 
+/// What the collection's jobs keep of the documents that failed, by first version.
+pub fn failed_batches<'a>(
+    jobs: &'a BTreeMap<String, Job>,
+    collection: &'a str,
+) -> impl Iterator<Item = u64> + 'a {
+    jobs.values().filter(move |job| job.collection == collection).filter_map(|job| job.failed_batch)
+}
+
 /// The files of a collection's folder that the catalog names.
-pub fn named_files(dir: &Path, state: &CollectionState) -> Vec<PathBuf> {
+pub fn named_files(dir: &Path, state: &CollectionState, jobs: &BTreeMap<String, Job>) -> Vec<PathBuf> {
+    let failed = failed_batches(jobs, &state.record.name).map(|batch| failed::path(dir, batch));
     let parts = state
         .segments
         .iter()
         .flat_map(|record| part_kinds(record).into_iter().map(|kind| part_path(dir, record.id, kind)));
     let batches = state.batches.iter().map(|batch| inbox::path(dir, batch.first_version));
-    parts.chain(batches).collect()
+    parts.chain(batches).chain(failed).collect()
 }
 
 /// The files and folders under a data directory's collections that the catalog does not name.
@@ -43,7 +53,7 @@ pub fn orphans(data_dir: &Path, state: &State) -> Result<Vec<PathBuf>> {
             orphans.push(dir);
             continue;
         };
-        let named: HashSet<PathBuf> = named_files(&dir, collection).into_iter().collect();
+        let named: HashSet<PathBuf> = named_files(&dir, collection, &state.jobs).into_iter().collect();
         orphans
             .extend(names(&dir)?.into_iter().map(|name| dir.join(name)).filter(|path| !named.contains(path)));
     }

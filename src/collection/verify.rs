@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::collection::{catalog, inbox, recovery};
+use crate::collection::{catalog, failed, inbox, recovery};
 use crate::error::{Error, Result};
 use crate::segment::{Segment, part_kinds, part_path};
 use crate::store::lock::DirLock;
@@ -95,6 +95,9 @@ pub fn verify(data_dir: &Path) -> Result<VerifyReport> {
             {
                 report.problems.push(format!("{} has lost documents", path.display()));
             }
+        }
+        for batch in recovery::failed_batches(&state.jobs, &collection.record.name) {
+            check_file(&failed::path(&dir, batch), PartKind::Failed, &mut report);
         }
         report.documents += seen.len() as u64;
     }

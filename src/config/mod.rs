@@ -30,6 +30,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Threads of each CPU pool, at least 1.
     pub threads: usize,
+    /// Where local models are.
+    pub models_dir: PathBuf,
+    /// The most bytes of accepted documents that may wait in a collection.
+    pub max_waiting_bytes: u64,
     /// The most bytes of the embedding cache; 0: there is none.
     pub embedding_cache_bytes: u64,
     /// What is logged and how.
@@ -149,10 +153,13 @@ impl Config {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
+        let waiting_mib = in_range("max_waiting_mib", raw.max_waiting_mib, 4096, 1, 1 << 20)? as u64;
         let cache_mib = in_range("embedding_cache_mib", raw.embedding_cache_mib, 1024, 0, 1 << 20)? as u64;
         Ok(Config {
             data_dir: raw.data_dir.unwrap_or_else(|| PathBuf::from("indexes/data")),
             threads,
+            models_dir: raw.models_dir.unwrap_or_else(|| PathBuf::from("models")),
+            max_waiting_bytes: waiting_mib << 20,
             embedding_cache_bytes: cache_mib << 20,
             log: LogConfig { level: raw.log_level, format: raw.log_format },
             server,

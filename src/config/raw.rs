@@ -19,6 +19,9 @@ pub struct RawConfig {
     /// Threads of each CPU pool; 0: one a core
     #[arg(long, env = "GLEANER_THREADS", global = true, value_name = "N", hide_short_help = true)]
     pub threads: Option<usize>,
+    /// Where local models are
+    #[arg(long, env = "GLEANER_MODELS_DIR", global = true, value_name = "DIR", hide_short_help = true)]
+    pub models_dir: Option<PathBuf>,
     /// The most MiB of vectors kept so as not to embed the same text again; 0: none
     #[arg(
         long,
@@ -61,6 +64,9 @@ pub struct RawConfig {
     /// Writes received at once; more are told to come back (429)
     #[arg(long, env = "GLEANER_MAX_WRITES", global = true, value_name = "N", hide_short_help = true)]
     pub max_writes: Option<usize>,
+    /// The most MiB of accepted documents that wait in a collection; more are told to come back (429)
+    #[arg(long, env = "GLEANER_MAX_WAITING_MIB", global = true, value_name = "N", hide_short_help = true)]
+    pub max_waiting_mib: Option<usize>,
     /// Seconds a request may take
     #[arg(long, env = "GLEANER_REQUEST_TIMEOUT_S", global = true, value_name = "S", hide_short_help = true)]
     pub request_timeout_s: Option<u64>,
@@ -99,6 +105,7 @@ impl RawConfig {
         RawConfig {
             data_dir: self.data_dir.or(lower.data_dir),
             threads: self.threads.or(lower.threads),
+            models_dir: self.models_dir.or(lower.models_dir),
             embedding_cache_mib: self.embedding_cache_mib.or(lower.embedding_cache_mib),
             log_level: self.log_level.or(lower.log_level),
             log_format: self.log_format.or(lower.log_format),
@@ -108,6 +115,7 @@ impl RawConfig {
             max_body_mib: self.max_body_mib.or(lower.max_body_mib),
             max_searches: self.max_searches.or(lower.max_searches),
             max_writes: self.max_writes.or(lower.max_writes),
+            max_waiting_mib: self.max_waiting_mib.or(lower.max_waiting_mib),
             request_timeout_s: self.request_timeout_s.or(lower.request_timeout_s),
             shutdown_grace_s: self.shutdown_grace_s.or(lower.shutdown_grace_s),
         }

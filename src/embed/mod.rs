@@ -5,8 +5,7 @@ mod builtin;
 mod cache;
 mod estimate;
 pub(crate) mod http;
-#[cfg(feature = "builtin-model")]
-mod lane;
+mod onnx;
 mod open;
 mod openai;
 mod static_model;

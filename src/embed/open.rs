@@ -1,16 +1,18 @@
 //! From a definition to its embedder; equal definitions share one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::http::Http;
+use super::onnx::Onnx;
 use super::openai::{OpenAi, Settings};
 use super::static_model::StaticModel;
 use super::{CacheStats, EmbedError, Embedder, EmbeddingCache};
 use crate::collection::definition::EmbeddingDefinition;
+use crate::local;
 use crate::runtime::Pools;
 
 /// The process's embedders. A model is in memory once, however many collections use it, and goes
@@ -19,14 +21,15 @@ pub struct Embedders {
     pools: Pools,
     http: Http,
     cache: EmbeddingCache,
+    models_dir: PathBuf,
     open: Mutex<Vec<(EmbeddingDefinition, Weak<dyn Embedder>)>>,
 }
 
 impl Embedders {
     /// No embedder yet; those to come run on as many threads as `pools`, call providers through `http`, and
-    /// are asked only for what is not in `cache`.
-    pub fn new(pools: Pools, http: Http, cache: EmbeddingCache) -> Self {
-        Self { pools, http, cache, open: Mutex::default() }
+    /// are asked only for what is not in `cache`; local models are in `models_dir`.
+    pub fn new(pools: Pools, http: Http, cache: EmbeddingCache, models_dir: PathBuf) -> Self {
+        Self { pools, http, cache, models_dir, open: Mutex::default() }
     }
 
     /// What the cache holds and did.
@@ -45,6 +48,10 @@ impl Embedders {
         }
         let embedder: Arc<dyn Embedder> = match definition {
             EmbeddingDefinition::Builtin {} => self.cached(self.builtin()?),
+            EmbeddingDefinition::Local { model } => {
+                let folder = local::find(&self.models_dir, model).map_err(EmbedError::Config)?;
+                self.cached(Arc::new(Onnx::open(&folder, self.pools.search.threads())?))
+            }
             // faster than the cache
             EmbeddingDefinition::Static { path } => {
                 Arc::new(StaticModel::open(Path::new(path), self.pools.clone())?)
@@ -86,7 +93,7 @@ impl Embedders {
 
     #[cfg(feature = "builtin-model")]
     fn builtin(&self) -> Result<Arc<dyn Embedder>, EmbedError> {
-        Ok(Arc::new(super::builtin::Builtin::new(self.pools.search.threads())))
+        Ok(Arc::new(super::builtin::open(self.pools.search.threads())))
     }
 
     #[cfg(not(feature = "builtin-model"))]
@@ -104,7 +111,12 @@ mod tests {
     use super::*;
 
     fn embedders() -> Embedders {
-        Embedders::new(Pools::new(1).unwrap(), Http::new(), EmbeddingCache::new("unused".into(), 0))
+        Embedders::new(
+            Pools::new(1).unwrap(),
+            Http::new(),
+            EmbeddingCache::new("unused".into(), 0),
+            "unused".into(),
+        )
     }
 
     #[test]

@@ -89,6 +89,8 @@ pub struct EvalOptions {
     pub definition: Definition,
     /// Threads of each CPU pool.
     pub threads: usize,
+    /// Where local models are.
+    pub models_dir: PathBuf,
     /// Queries asked at once, at least 1.
     pub concurrency: usize,
 }
@@ -115,7 +117,14 @@ pub async fn run(folder: &Path, options: EvalOptions, progress: impl Fn(&str)) -
     let folder = TempFolder::create()?;
     let disk = Arc::new(OsDisk);
     let (data_dir, threads) = (folder.path.clone(), options.threads);
-    let config = EngineConfig { data_dir, threads, disk, embedding_cache_bytes: 0 };
+    let config = EngineConfig {
+        data_dir,
+        threads,
+        models_dir: options.models_dir,
+        disk,
+        max_waiting_bytes: 1 << 30,
+        embedding_cache_bytes: 0,
+    };
     let engine = Engine::open(config).await?;
     engine.create_collection(COLLECTION, options.definition).await?;
     progress(&format!("indexing {count} documents …"));

@@ -20,13 +20,58 @@ pub struct Job {
     pub indexed: u64,
     /// Documents that failed.
     pub failed: u64,
-    /// The first failures (at most 100), by position in the request.
+    /// Chunks that its documents were cut into so far.
+    #[serde(default)]
+    pub chunks: u64,
+    /// Chunks that have their vectors.
+    #[serde(default)]
+    pub embedded: u64,
+    /// The first failures (at most 100), by position in the request; `GET /v1/jobs/{id}/failures` lists all.
     pub errors: Vec<ItemResult>,
+    /// Names what is kept of the failed documents; absent: there is nothing to retry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_batch: Option<u64>,
+    /// The job that retries its failed documents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried_by: Option<String>,
     /// When it was accepted, RFC 3339.
     pub created_at: String,
     /// When it ended, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<String>,
+}
+
+/// How far a job is, as its watchers are told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobProgress {
+    /// Id of the job.
+    pub id: String,
+    /// How far it is.
+    pub state: JobState,
+    /// Documents it was given.
+    pub documents: u64,
+    /// Documents that are searchable.
+    pub indexed: u64,
+    /// Documents that failed.
+    pub failed: u64,
+    /// Chunks that its documents were cut into so far.
+    pub chunks: u64,
+    /// Chunks that have their vectors.
+    pub embedded: u64,
+}
+
+impl From<&Job> for JobProgress {
+    fn from(job: &Job) -> Self {
+        JobProgress {
+            id: job.id.clone(),
+            state: job.state,
+            documents: job.documents,
+            indexed: job.indexed,
+            failed: job.failed,
+            chunks: job.chunks,
+            embedded: job.embedded,
+        }
+    }
 }
 
 /// How far a job is.

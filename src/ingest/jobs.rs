@@ -1,6 +1,8 @@
 //! The jobs of the process, as the catalog keeps them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -19,13 +21,67 @@ const KEPT_ERRORS: usize = 100;
 #[derive(Debug)]
 pub struct Jobs {
     state: Mutex<State>,
-    changed: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     jobs: BTreeMap<String, Job>,
+    /// Of the jobs that have not ended.
+    progress: HashMap<String, Arc<Progress>>,
     cancelled: HashSet<String>,
+}
+
+/// What is counted while a job runs. Goes with its end, which whoever waits for a change hears too.
+#[derive(Debug)]
+pub struct Progress {
+    chunks: AtomicU64,
+    embedded: AtomicU64,
+    changed: watch::Sender<()>,
+}
+
+impl Progress {
+    fn new() -> Arc<Progress> {
+        let zero = AtomicU64::default;
+        Arc::new(Progress { chunks: zero(), embedded: zero(), changed: watch::channel(()).0 })
+    }
+
+    /// Nothing is done (any more).
+    pub fn restart(&self) {
+        self.chunks.store(0, Ordering::Relaxed);
+        self.embedded.store(0, Ordering::Relaxed);
+        self.changed.send_replace(());
+    }
+
+    /// Chunks were made.
+    pub fn chunked(&self, chunks: u64) {
+        self.chunks.fetch_add(chunks, Ordering::Relaxed);
+        self.changed.send_replace(());
+    }
+
+    /// Chunks were embedded.
+    pub fn embedded(&self, chunks: u64) {
+        self.embedded.fetch_add(chunks, Ordering::Relaxed);
+        self.changed.send_replace(());
+    }
+}
+
+impl State {
+    /// A known job as it stands.
+    fn shown(&self, job: &Job) -> Job {
+        let mut job = job.clone();
+        if let Some(progress) = self.progress.get(&job.id) {
+            job.chunks = progress.chunks.load(Ordering::Relaxed);
+            job.embedded = progress.embedded.load(Ordering::Relaxed);
+        }
+        job
+    }
+
+    /// Wakes whoever watches the job.
+    fn signal(&self, id: &str) {
+        if let Some(progress) = self.progress.get(id) {
+            progress.changed.send_replace(());
+        }
+    }
 }
 
 impl Jobs {
@@ -34,8 +90,9 @@ impl Jobs {
         for job in jobs.values_mut().filter(|job| job.state == JobState::Running) {
             job.state = JobState::Queued; // its batch is still in the inbox
         }
-        let state = Mutex::new(State { jobs, cancelled: HashSet::new() });
-        Jobs { state, changed: watch::channel(()).0 }
+        let open = jobs.values().filter(|job| !job.state.ended());
+        let progress = open.map(|job| (job.id.clone(), Progress::new())).collect();
+        Jobs { state: Mutex::new(State { jobs, progress, cancelled: HashSet::new() }) }
     }
 
     /// A job for `documents` accepted documents. It is not listed before [`insert`](Self::insert).
@@ -47,7 +104,11 @@ impl Jobs {
             documents,
             indexed: 0,
             failed: 0,
+            chunks: 0,
+            embedded: 0,
             errors: Vec::new(),
+            failed_batch: None,
+            retried_by: None,
             created_at: now(),
             ended_at: None,
         }
@@ -56,6 +117,7 @@ impl Jobs {
     /// Lists a job; returns the edits that forget the oldest ended ones.
     pub fn insert(&self, job: Job) -> Vec<Edit> {
         let mut state = self.state.lock();
+        state.progress.insert(job.id.clone(), Progress::new());
         state.jobs.insert(job.id.clone(), job);
         let over = state.jobs.len().saturating_sub(KEPT);
         let old: Vec<_> = state.jobs.values().filter(|job| job.state.ended()).take(over).collect();
@@ -70,23 +132,36 @@ impl Jobs {
     pub fn list(&self, collection: Option<&str>, limit: usize) -> Vec<Job> {
         let state = self.state.lock();
         let wanted = |job: &&Job| collection.is_none_or(|name| job.collection == name);
-        state.jobs.values().rev().filter(wanted).take(limit).cloned().collect()
+        state.jobs.values().rev().filter(wanted).take(limit).map(|job| state.shown(job)).collect()
     }
 
     /// One job.
     pub fn get(&self, id: &str) -> Result<Job> {
-        self.state.lock().jobs.get(id).cloned().ok_or_else(|| {
+        let state = self.state.lock();
+        state.jobs.get(id).map(|job| state.shown(job)).ok_or_else(|| {
             let message =
                 format!("there is no job `{id}` (ended jobs are forgotten after {KEPT} newer ones)");
             Error::new(Code::JobNotFound, message).with_param("id")
         })
     }
 
-    /// Marks a job as running.
+    /// Marks a job as running, with nothing done yet.
     pub fn start(&self, id: &str) {
-        if let Some(job) = self.state.lock().jobs.get_mut(id) {
+        let mut state = self.state.lock();
+        if let Some(job) = state.jobs.get_mut(id) {
             job.state = JobState::Running;
         }
+        state.signal(id);
+    }
+
+    /// Where the progress of a job that has not ended is counted.
+    pub fn progress(&self, id: &str) -> Option<Arc<Progress>> {
+        self.state.lock().progress.get(id).cloned()
+    }
+
+    /// Tells of each change of a job, its end included; `None` where it has ended (or is not known).
+    pub fn changes(&self, id: &str) -> Option<watch::Receiver<()>> {
+        self.state.lock().progress.get(id).map(|progress| progress.changed.subscribe())
     }
 
     /// Asks for a job to be cancelled.
@@ -108,7 +183,7 @@ impl Jobs {
     /// The job as it ends with these outcomes; [`replace`](Self::replace) it once that is durable.
     pub fn ended(&self, id: &str, indexed: u64, errors: Vec<ItemResult>) -> Option<Job> {
         let state = self.state.lock();
-        let mut job = state.jobs.get(id)?.clone();
+        let mut job = state.shown(state.jobs.get(id)?);
         job.indexed += indexed;
         job.failed += errors.len() as u64;
         job.errors.extend(errors);
@@ -120,7 +195,8 @@ impl Jobs {
 
     /// The job as it ends when it is cancelled.
     pub fn ended_by_cancel(&self, id: &str) -> Option<Job> {
-        let mut job = self.state.lock().jobs.get(id)?.clone();
+        let state = self.state.lock();
+        let mut job = state.shown(state.jobs.get(id)?);
         job.state = JobState::Cancelled;
         job.ended_at = Some(now());
         Some(job)
@@ -130,12 +206,14 @@ impl Jobs {
     pub fn replace(&self, job: Job) {
         let mut state = self.state.lock();
         state.cancelled.remove(&job.id);
+        state.signal(&job.id);
+        if job.state.ended() {
+            state.progress.remove(&job.id);
+        }
         // one that is gone went with its collection
         if let Some(known) = state.jobs.get_mut(&job.id) {
             *known = job;
         }
-        drop(state);
-        self.changed.send_replace(());
     }
 
     /// Forgets jobs (of a deleted collection); returns the edits.
@@ -145,23 +223,20 @@ impl Jobs {
         for id in &ids {
             state.jobs.remove(id);
             state.cancelled.remove(id);
+            state.signal(id); // whoever waits for one of them hears that it is gone
+            state.progress.remove(id);
         }
-        drop(state);
-        self.changed.send_replace(()); // whoever waits for one of them hears that it is gone
         ids.into_iter().map(Edit::DropJob).collect()
     }
 
     /// Returns the job once it has ended.
     pub async fn wait(&self, id: &str) -> Result<Job> {
-        let mut changed = self.changed.subscribe();
+        let mut changes = self.changes(id);
         loop {
             let job = self.get(id)?;
-            if job.state.ended() {
-                return Ok(job);
-            }
-            if changed.changed().await.is_err() {
-                return Ok(job);
-            }
+            let Some(changes) = changes.as_mut().filter(|_| !job.state.ended()) else { return Ok(job) };
+            // an error says that it has ended
+            let _ = changes.changed().await;
         }
     }
 }

@@ -3,10 +3,11 @@
 //! [`receive`] checks what a client sent and puts it in the order of acceptance; with `wait` it is prepared
 //! and published at once, otherwise it is an inbox batch with a [`job`] that the collection's [`worker`]
 //! takes up. [`prepare`] turns accepted documents into chunks, vectors and terms; the collection's publisher
-//! makes them a segment.
+//! makes them a segment. [`retry`] takes up what failed once more.
 
 pub mod job;
 pub mod jobs;
 pub mod prepare;
 pub mod receive;
+pub mod retry;
 pub mod worker;

@@ -1,5 +1,6 @@
 //! The middle of the write path: accepted documents become chunks, vectors and metadata terms.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -25,15 +26,34 @@ pub struct Prepared {
     pub failures: Vec<(u64, ItemResult)>,
 }
 
+/// What became of some chunks of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// They were cut.
+    Chunked,
+    /// They have their vectors.
+    Embedded,
+}
+
+/// Is told a document's version, and what became of how many of its chunks.
+pub type OnProgress<'a> = dyn Fn(u64, Step, u64) + Send + Sync + 'a;
+
 /// Chunks and embeds documents. A document that cannot be prepared fails alone; an error means that none
 /// could be and that trying again may help (gleaner is shutting down).
-pub async fn prepare(collection: &Arc<Collection>, documents: Vec<AcceptedDocument>) -> Result<Prepared> {
+pub async fn prepare(
+    collection: &Arc<Collection>,
+    documents: Vec<AcceptedDocument>,
+    on_progress: &OnProgress<'_>,
+) -> Result<Prepared> {
     let chunker = Arc::clone(collection);
     let chunked = collection.shared.pools.build.run(move || chunk_all(&chunker, documents)).await?;
     let (mut ready, mut failures) = (Vec::new(), Vec::new());
     for (version, index, id, result) in chunked? {
         match result {
-            Ok(document) => ready.push((index, document)),
+            Ok(document) => {
+                on_progress(version, Step::Chunked, document.chunks.len() as u64);
+                ready.push((index, document));
+            }
             Err(error) => failures.push((version, failure(index, Some(id), &error))),
         }
     }
@@ -42,7 +62,14 @@ pub async fn prepare(collection: &Arc<Collection>, documents: Vec<AcceptedDocume
         let job = move || embedded_texts(&reader, &documents).map(|texts| (texts, documents));
         let texts;
         (texts, ready) = collection.shared.pools.build.run(job).await??;
-        match embedder.embed(texts, Kind::Document).await {
+        let owners = owners(&ready);
+        let arrived = |first: usize, values: &[f32]| {
+            let arrived = first..first + values.len() / embedder.model().dimensions.max(1);
+            for (version, chunks) in overlaps(&owners, arrived) {
+                on_progress(version, Step::Embedded, chunks);
+            }
+        };
+        match embedder.embed_each(texts, Kind::Document, &arrived).await {
             Ok(embeddings) => {
                 let mut rows = embeddings.values.as_slice();
                 for (_, document) in &mut ready {
@@ -63,6 +90,27 @@ pub async fn prepare(collection: &Arc<Collection>, documents: Vec<AcceptedDocume
         }
     }
     Ok(Prepared { documents: ready.into_iter().map(|(_, document)| document).collect(), failures })
+}
+
+/// Whose the chunks are: the end of each document's chunks, and its version.
+fn owners(documents: &[(usize, PreparedDocument)]) -> Vec<(usize, u64)> {
+    let mut end = 0;
+    let next = |(_, document): &(usize, PreparedDocument)| {
+        end += document.chunks.len();
+        (end, document.version)
+    };
+    documents.iter().map(next).collect()
+}
+
+/// How many of the chunks in `range` each document has.
+fn overlaps(owners: &[(usize, u64)], range: Range<usize>) -> impl Iterator<Item = (u64, u64)> {
+    let (first, start) = (owners.partition_point(|&(end, _)| end <= range.start), range.start);
+    let own = move |start: &mut usize, &(end, version): &(usize, u64)| {
+        let chunks = (*start < range.end).then(|| end.min(range.end) - *start)?;
+        *start = end;
+        Some((version, chunks as u64))
+    };
+    owners[first..].iter().scan(start, own).filter(|&(_, chunks)| chunks > 0)
 }
 
 /// Version, index in the request, id, and the document without its vectors.
@@ -116,4 +164,20 @@ fn embedded_texts(collection: &Collection, documents: &[(usize, PreparedDocument
         texts.collect::<Vec<_>>()
     };
     Ok(documents.par_iter().flat_map_iter(of_document).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_that_arrive_are_counted_for_their_documents() {
+        let owners = [(3, 70), (3, 71), (5, 72), (9, 73)];
+        let told = |range| overlaps(&owners, range).collect::<Vec<_>>();
+        assert_eq!(told(0..9), [(70, 3), (72, 2), (73, 4)]);
+        assert_eq!(told(2..6), [(70, 1), (72, 2), (73, 1)]);
+        assert_eq!(told(4..5), [(72, 1)]);
+        assert_eq!(told(3..3), []);
+        assert_eq!(told(9..12), []);
+    }
 }

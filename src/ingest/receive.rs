@@ -2,6 +2,7 @@
 //! makes it durable in the inbox.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::collection::Collection;
 use crate::collection::catalog::{BatchRecord, Edit};
@@ -41,6 +42,9 @@ pub async fn write(collection: Arc<Collection>, items: Vec<BatchItem>, wait: boo
     if documents.is_empty() {
         return Ok(response(None, results));
     }
+    if !wait {
+        check_room(&collection)?;
+    }
     let in_flight = InFlight::accept(&collection, &mut documents);
     if wait {
         for outcome in publish_now(&collection, documents, in_flight).await? {
@@ -53,6 +57,21 @@ pub async fn write(collection: Arc<Collection>, items: Vec<BatchItem>, wait: boo
     let task = tokio::spawn(park(collection, documents, in_flight));
     let job = task.await.map_err(|_| Error::internal("a write broke off"))??;
     Ok(response(Some(job), results))
+}
+
+/// Refuses a batch where too much waits already: what is accepted must not grow without bound while a provider
+/// is slow or down.
+fn check_room(collection: &Collection) -> Result<()> {
+    let (waiting, most) = (collection.waiting_bytes(), collection.shared.max_waiting_bytes);
+    if waiting < most {
+        return Ok(());
+    }
+    let message = format!(
+        "{} MiB of accepted documents wait to be indexed in `{}`: try again later",
+        waiting >> 20,
+        collection.record.name
+    );
+    Err(Error::new(Code::Overloaded, message).with_retry_after(Duration::from_secs(5)))
 }
 
 fn response(job_id: Option<String>, results: Vec<ItemResult>) -> WriteResponse {
@@ -159,7 +178,7 @@ async fn publish_now(
 ) -> Result<Vec<ItemResult>> {
     let mut places: Vec<_> =
         documents.iter().map(|document| (document.version, document.index, document.id.clone())).collect();
-    let prepared = prepare::prepare(collection, documents).await?;
+    let prepared = prepare::prepare(collection, documents, &|_, _, _| {}).await?;
     let mut outcomes: Vec<_> = prepared.failures.into_iter().map(|(_, failed)| failed).collect();
     places.retain(|(_, index, _)| !outcomes.iter().any(|failed| failed.index == *index));
     if !prepared.documents.is_empty() {

@@ -10,11 +10,13 @@ use tokio::sync::mpsc;
 
 use crate::collection::Collection;
 use crate::collection::catalog::BatchRecord;
+use crate::collection::failed;
 use crate::collection::inbox::{self, AcceptedDocument};
 use crate::collection::publisher::{BuiltSegment, Operation, newest_of_each};
 use crate::document::ItemResult;
 use crate::error::{Code, Error, Result};
-use crate::ingest::prepare::{self, Prepared};
+use crate::ingest::jobs::Progress;
+use crate::ingest::prepare::{self, OnProgress, Prepared, Step};
 use crate::ingest::receive::failure;
 use crate::segment::build::{self, PreparedDocument};
 
@@ -86,6 +88,7 @@ async fn prepare_group(collection: &Arc<Collection>, records: Vec<BatchRecord>) 
     let mut batches = Vec::new();
     let mut waiting: Vec<AcceptedDocument> = Vec::new();
     let mut batch_of: HashMap<u64, usize> = HashMap::new();
+    let mut progress: HashMap<u64, Arc<Progress>> = HashMap::new();
     for record in records {
         let mut failures = Vec::new();
         if !collection.shared.jobs.is_cancelled(&record.job) {
@@ -93,6 +96,10 @@ async fn prepare_group(collection: &Arc<Collection>, records: Vec<BatchRecord>) 
             match read(collection, record.first_version).await {
                 Ok(documents) => {
                     batch_of.extend(documents.iter().map(|document| (document.version, batches.len())));
+                    if let Some(counted) = collection.shared.jobs.progress(&record.job) {
+                        counted.restart();
+                        progress.extend(documents.iter().map(|d| (d.version, Arc::clone(&counted))));
+                    }
                     waiting.extend(documents);
                 }
                 // the accepted text is lost: every document of the batch says so
@@ -103,7 +110,15 @@ async fn prepare_group(collection: &Arc<Collection>, records: Vec<BatchRecord>) 
         }
         batches.push(PreparedBatch { record, indexed: 0, failures });
     }
-    let prepared = prepare_each(collection, waiting).await?;
+    let on_progress = |version: u64, step: Step, chunks: u64| {
+        if let Some(progress) = progress.get(&version) {
+            match step {
+                Step::Chunked => progress.chunked(chunks),
+                Step::Embedded => progress.embedded(chunks),
+            }
+        }
+    };
+    let prepared = prepare_each(collection, waiting, &on_progress).await?;
     for document in &prepared.documents {
         batches[batch_of[&document.version]].indexed += 1;
     }
@@ -121,8 +136,12 @@ async fn read(collection: &Arc<Collection>, first_version: u64) -> Result<Vec<Ac
 }
 
 /// Prepares documents together; where that breaks off, one by one, so that only the one at fault fails.
-async fn prepare_each(collection: &Arc<Collection>, documents: Vec<AcceptedDocument>) -> Option<Prepared> {
-    match prepare::prepare(collection, documents.clone()).await {
+async fn prepare_each(
+    collection: &Arc<Collection>,
+    documents: Vec<AcceptedDocument>,
+    on_progress: &OnProgress<'_>,
+) -> Option<Prepared> {
+    match prepare::prepare(collection, documents.clone(), on_progress).await {
         Ok(prepared) => return Some(prepared),
         Err(_) if collection.is_closed() => return None,
         Err(error) => tracing::warn!(%error, "a group of documents is prepared again, one by one"),
@@ -130,7 +149,8 @@ async fn prepare_each(collection: &Arc<Collection>, documents: Vec<AcceptedDocum
     let mut all = Prepared::default();
     for document in documents {
         let (version, index, id) = (document.version, document.index, document.id.clone());
-        match prepare::prepare(collection, vec![document]).await {
+        // they were counted the first time
+        match prepare::prepare(collection, vec![document], &|_, _, _| {}).await {
             Ok(one) => {
                 all.documents.extend(one.documents);
                 all.failures.extend(one.failures);
@@ -221,17 +241,34 @@ async fn publish_once(collection: &Arc<Collection>, group: &PreparedGroup) -> Re
         some.then(|| build::build(&builder.place(), id, &newest)).transpose()
     };
     let record = collection.shared.pools.build.run(build).await??;
-    let ended = group.batches.iter().filter_map(|batch| {
+    let mut ended = Vec::new();
+    for batch in &group.batches {
         let id = &batch.record.job;
-        match cancelled.iter().any(|record| record.job == *id) {
-            true => jobs.ended_by_cancel(id),
-            false => jobs.ended(id, batch.indexed, batch.failures.clone()),
+        if cancelled.iter().any(|record| record.job == *id) {
+            ended.extend(jobs.ended_by_cancel(id));
+        } else if let Some(mut job) = jobs.ended(id, batch.indexed, batch.failures.clone()) {
+            job.failed_batch = keep_failed(collection, batch).await?;
+            ended.push(job);
         }
-    });
+    }
     let built = BuiltSegment {
         record,
-        jobs: ended.collect(),
+        jobs: ended,
         batches: group.batches.iter().map(|batch| batch.record.first_version).collect(),
     };
     collection.publish(|done| Operation::Segment(Box::new(built), done)).await
+}
+
+/// Keeps what failed in a batch, for as long as its documents are in the inbox. Returns what names it.
+async fn keep_failed(collection: &Arc<Collection>, batch: &PreparedBatch) -> Result<Option<u64>> {
+    if batch.failures.is_empty() {
+        return Ok(None);
+    }
+    let (writer, first, failures) =
+        (Arc::clone(collection), batch.record.first_version, batch.failures.clone());
+    let keep = move || failed::keep(&*writer.shared.disk, &writer.dir, first, &failures);
+    tokio::task::spawn_blocking(keep)
+        .await
+        .map_err(|_| Error::internal("keeping what failed broke off"))??;
+    Ok(Some(first))
 }

@@ -1,8 +1,11 @@
 //! A second, slower look at the first hits.
 
 mod cohere;
+mod local;
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -26,16 +29,67 @@ pub trait Reranker: Send + Sync {
     /// How many of the first hits are to be reranked.
     fn candidates(&self) -> usize;
 
+    /// The part of a hit's final score that is the reranker's, in [0, 1]; the rest is the first stage's.
+    fn weight(&self) -> f32 {
+        1.0
+    }
+
     /// A score in [0, 1] for each text, in order.
     async fn rerank(&self, query: &str, texts: Vec<String>) -> Result<Vec<f32>, RerankError>;
+
+    /// Like [`rerank`](Self::rerank), but where the time is over, what is known by then.
+    async fn rerank_some(&self, query: &str, texts: Vec<String>) -> Result<Vec<Option<f32>>, RerankError> {
+        Ok(self.rerank(query, texts).await?.into_iter().map(Some).collect())
+    }
 }
 
-/// The reranker of `definition`. Calls nobody; a missing key shows when it is used.
-pub fn open(definition: &RerankDefinition, http: &Http) -> Arc<dyn Reranker> {
+/// The reranker of `definition`: calls nobody; a missing key shows when it is used. Local models are in
+/// `models_dir`; one that cannot be opened says so whenever it is asked.
+pub fn open(
+    definition: &RerankDefinition,
+    http: &Http,
+    models_dir: &Path,
+    threads: usize,
+) -> Arc<dyn Reranker> {
     match definition.clone() {
+        RerankDefinition::Local { model, candidates, timeout_ms, weight } => {
+            let deadline = Duration::from_millis(timeout_ms);
+            let opened = crate::local::find(models_dir, &model).and_then(|folder| {
+                local::Local::open(&folder, threads, candidates as usize, weight, deadline)
+            });
+            match opened {
+                Ok(local) => Arc::new(local),
+                Err(error) => Arc::new(Unavailable(error)),
+            }
+        }
         RerankDefinition::Cohere { base_url, model, api_key_env, candidates, timeout_ms } => {
             let (candidates, http) = (candidates as usize, http.clone());
             Arc::new(cohere::Cohere { base_url, model, api_key_env, candidates, timeout_ms, http })
         }
+    }
+}
+
+/// Whether the reranker of `definition` can be opened; the error says why not.
+pub fn check(definition: &RerankDefinition, models_dir: &Path) -> Result<(), String> {
+    match definition {
+        RerankDefinition::Local { model, .. } => {
+            let folder = crate::local::find(models_dir, model)?;
+            local::Local::open(&folder, 1, 1, None, Duration::ZERO).map(drop)
+        }
+        RerankDefinition::Cohere { .. } => Ok(()),
+    }
+}
+
+/// Stands in for a local model that cannot be opened (its folder is gone).
+struct Unavailable(String);
+
+#[async_trait]
+impl Reranker for Unavailable {
+    fn candidates(&self) -> usize {
+        1
+    }
+
+    async fn rerank(&self, _query: &str, _texts: Vec<String>) -> Result<Vec<f32>, RerankError> {
+        Err(RerankError::Provider(self.0.clone()))
     }
 }

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use crate::collection::Collection;
 use crate::collection::snapshot::Snapshot;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::rerank::Reranker;
 use crate::search::fuse::Fused;
 use crate::search::plan::Plan;
@@ -113,9 +113,18 @@ async fn rank(
         let clock = Instant::now();
         let result = rerank::rerank(collection, &snapshot, plan, reranker, &mut ranked).await;
         timings.rerank_ms = millis(clock);
-        status.rerank = stage(true, result.as_ref().err());
-        if let (Err(error), true) = (result, plan.strict) {
-            return Err(error);
+        status.rerank = match &result {
+            Ok(Some((scored, count))) => StageStatus {
+                state: StageState::Partial,
+                error: Some(format!("the time was over when {scored} of {count} hits were scored")),
+            },
+            result => stage(true, result.as_ref().err()),
+        };
+        if plan.strict {
+            result?;
+            if let Some(error) = &status.rerank.error {
+                return Err(Error::new(Code::Timeout, format!("the reranker: {error}")));
+            }
         }
     }
     if let Some(threshold) = plan.score_threshold {
@@ -123,7 +132,7 @@ async fn rank(
     }
     status.degraded = [&status.dense, &status.lexical, &status.rerank]
         .iter()
-        .any(|stage| stage.state == StageState::Failed);
+        .any(|stage| matches!(stage.state, StageState::Partial | StageState::Failed));
     Ok((Window { snapshot, ranked, status }, timings))
 }
 

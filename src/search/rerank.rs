@@ -9,19 +9,20 @@ use crate::rerank::Reranker;
 use crate::search::plan::Plan;
 use crate::search::{Ranked, assemble, fuse};
 
-/// Reorders the first hits by the reranker's scores and cuts the window to them, so that all scores of the
-/// answer are of one kind. Where it fails, the order stays.
+/// Reorders the first hits by the reranker's scores, fused with the first stage's by the reranker's weight, and cuts
+/// the window to them, so that all scores of the answer are of one kind. Where it fails, the order stays. A hit that
+/// it had no time for counts as one that it gave 0: `Some` says how many it had time for, and of how many.
 pub async fn rerank(
     collection: &Arc<Collection>,
     snapshot: &Arc<Snapshot>,
     plan: &Plan,
     reranker: &dyn Reranker,
     ranked: &mut Vec<Ranked>,
-) -> Result<()> {
-    let Some(query) = &plan.query else { return Ok(()) };
+) -> Result<Option<(usize, usize)>> {
+    let Some(query) = &plan.query else { return Ok(None) };
     let count = reranker.candidates().max(plan.limit).min(ranked.len());
     if count == 0 {
-        return Ok(());
+        return Ok(None);
     }
     let (reader, view, first) = (Arc::clone(collection), Arc::clone(snapshot), ranked[..count].to_vec());
     let read = move || {
@@ -30,14 +31,20 @@ pub async fn rerank(
     };
     let texts = collection.shared.pools.search.run(read).await??;
     let scores = reranker
-        .rerank(query, texts)
+        .rerank_some(query, texts)
         .await
         .map_err(|error| Error::new(Code::ProviderFailed, error.to_string()))?;
+    let scored = scores.iter().flatten().count();
+    let partial = (scored < count).then_some((scored, count));
+    if scored == 0 {
+        return Ok(partial);
+    }
+    let weight = reranker.weight();
     ranked.truncate(count);
     for (hit, score) in ranked.iter_mut().zip(scores) {
-        hit.rerank = Some(score);
-        hit.score = score;
+        hit.rerank = score;
+        hit.score = (1.0 - weight) * hit.fused + weight * score.unwrap_or(0.0);
     }
     fuse::sort(ranked);
-    Ok(())
+    Ok(partial)
 }

@@ -28,7 +28,7 @@ pub struct Hit {
     pub chunk: u32,
     /// How many chunks the document has.
     pub chunks: u32,
-    /// In [0, 1] (of the reranker, where one ran).
+    /// In [0, 1] (with the reranker's, where one ran).
     pub score: f32,
     /// The chunk: exactly `span` of the document's text.
     pub text: String,
@@ -112,7 +112,7 @@ pub struct LegScore {
 /// What each stage did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
-    /// True where a stage failed and the answer lacks what it would have added.
+    /// True where a stage failed (in part) and the answer lacks what it would have added.
     pub degraded: bool,
     /// The dense leg.
     pub dense: StageStatus,
@@ -141,6 +141,8 @@ pub enum StageState {
     Skipped,
     /// Ran.
     Ok,
+    /// Ran out of time: the answer has what it brought by then.
+    Partial,
     /// Failed; the answer does without it.
     Failed,
 }

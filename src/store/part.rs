@@ -55,6 +55,8 @@ pub enum PartKind {
     Graph = 4,
     /// An accepted batch of documents that is not indexed yet.
     Inbox = 5,
+    /// What failed in a job.
+    Failed = 6,
 }
 
 impl PartKind {
@@ -66,6 +68,7 @@ impl PartKind {
             PartKind::Vectors => "vectors",
             PartKind::Graph => "graph",
             PartKind::Inbox => "inbox",
+            PartKind::Failed => "failed",
         }
     }
 }

@@ -2,53 +2,11 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 
-use crate::support::provider::{self, Provider, json as answer};
+use crate::support::counting::Counting;
 use crate::support::server::{Api, Server, eventually, hit_ids};
-
-/// A provider that remembers the texts it has answered.
-struct Counting {
-    provider: Provider,
-    texts: Arc<Mutex<Vec<String>>>,
-    _runtime: Runtime,
-}
-
-impl Counting {
-    fn start() -> Counting {
-        let texts: Arc<Mutex<Vec<String>>> = Arc::default();
-        let seen = Arc::clone(&texts);
-        let respond = move |_: &str, body: &Value| {
-            let input = body["input"].as_array().unwrap();
-            let vector = |text: &str| [text.len() as f32, text.bytes().map(f32::from).sum::<f32>() / 100.0];
-            let data: Vec<_> = input
-                .iter()
-                .enumerate()
-                .map(|(index, text)| json!({"index": index, "embedding": vector(text.as_str().unwrap())}))
-                .collect();
-            seen.lock().unwrap().extend(input.iter().map(|text| text.as_str().unwrap().to_owned()));
-            answer(200, json!({"data": data}))
-        };
-        let runtime = Runtime::new().unwrap();
-        let provider = runtime.block_on(provider::start(respond));
-        Counting { provider, texts, _runtime: runtime }
-    }
-
-    /// The texts it was asked for since the last call.
-    fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut *self.texts.lock().unwrap())
-    }
-
-    fn create(&self, api: &Api, name: &str) {
-        let embedding = json!({"provider": "openai", "base_url": self.provider.url, "model": "fake",
-            "api_key_env": "", "dimensions": 2, "encoding": "float"});
-        let chunking = json!({"max_tokens": 48, "overlap_tokens": 0});
-        api.create(&json!({"name": name, "embedding": embedding, "chunking": chunking}));
-    }
-}
 
 /// A document with headings, of two paragraphs under each. No other document has a chunk of it.
 fn manual(number: usize) -> Value {
@@ -133,22 +91,21 @@ fn an_unchanged_corpus_is_free_and_a_changed_paragraph_pays_for_its_own_chunks()
 fn a_job_that_was_killed_does_not_pay_again() {
     let dir = tempfile::tempdir().unwrap();
     let provider = Counting::start();
-    let gate = &provider.provider.gate;
     let server = Server::start(dir.path(), &[]);
     provider.create(&server, "c");
-    gate.forget_permits(usize::MAX >> 3);
+    provider.close();
     let documents: Vec<_> = (0..200).map(manual).collect();
     let accepted = server.post("/v1/collections/c/documents", &json!({"documents": documents})).expect(202);
     let job = format!("/v1/jobs/{}", accepted["job_id"].as_str().unwrap());
-    gate.add_permits(5);
-    let answered = || provider.texts.lock().unwrap().len() as u64;
+    provider.open(5);
+    let answered = || provider.answered() as u64;
     eventually("what was answered is in the cache", || {
         answered() == 5 * 128 && metric(&server, "embedding_cache_entries") == 5 * 128
     });
     server.kill();
     let paid = provider.asked();
 
-    gate.add_permits(1000);
+    provider.open(1000);
     let server = Server::start(dir.path(), &[]);
     eventually("the job ends", || server.get(&job).expect(200)["state"] == "succeeded");
     let rest = provider.asked();
@@ -168,13 +125,12 @@ fn the_same_query_asked_at_once_is_one_call() {
     provider.create(&server, "c");
     write(&server, "c", &[manual(1)]);
     provider.asked();
-    let gate = &provider.provider.gate;
-    gate.forget_permits(usize::MAX >> 3);
+    provider.close();
     let ask = || server.search("c", &json!({"query": "What is to be done?"}));
     std::thread::scope(|scope| {
         let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
         eventually("all wait for one call", || metric(&server, "query_cache_shared_total") == 7);
-        gate.add_permits(1000);
+        provider.open(1000);
         for asked in asking {
             assert_eq!(asked.join().unwrap()["status"]["dense"]["state"], "ok");
         }

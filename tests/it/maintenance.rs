@@ -105,6 +105,8 @@ async fn segments_stay_few_while(pool: &'static str) {
         data_dir: dir.path().to_owned(),
         threads: 1,
         disk: Arc::new(disk.clone()),
+        models_dir: "models".into(),
+        max_waiting_bytes: 1 << 30,
         embedding_cache_bytes: 0,
     };
     let engine = Engine::open(config).await.unwrap();

@@ -174,6 +174,8 @@ async fn workload(disk: &SimDisk, dir: &Path) -> Told {
         data_dir: dir.to_owned(),
         threads: 2,
         disk: Arc::new(disk.clone()),
+        models_dir: "models".into(),
+        max_waiting_bytes: 1 << 30,
         embedding_cache_bytes: 0,
     };
     let Ok(engine) = Engine::open(config).await else {

@@ -1,14 +1,17 @@
 //! Jobs: what becomes of accepted documents.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::extract::{Path, Query, in_range};
-use crate::api::openapi::{BadPath, CollectionMissing, Ended, JobMissing, Refused, WriteRefused};
+use crate::api::openapi::{BadPath, CollectionMissing, Ended, JobMissing, NotRetried, Refused, WriteRefused};
 use crate::api::state::{ApiState, OpenEngine};
+use crate::document::WriteResponse;
 use crate::error::Result;
 use crate::ingest::job::Job;
+use crate::ingest::retry::FailurePage;
 
 /// Which jobs are listed.
 #[derive(Deserialize, IntoParams)]
@@ -36,7 +39,7 @@ pub(in crate::api) struct JobList {
 pub(in crate::api) struct JobPath {
     /// Id of the job.
     #[param(min_length = 1)]
-    id: String,
+    pub(super) id: String,
 }
 
 /// Lists the newest jobs.
@@ -94,4 +97,59 @@ pub(in crate::api) async fn cancel(
 ) -> Result<axum::Json<Job>> {
     let _permit = state.admission().write(0)?;
     engine.cancel_job(&path.id).await.map(axum::Json)
+}
+
+/// Which failures are listed.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::api) struct FailuresQuery {
+    /// `next` of the page before: only documents at a later position in the request.
+    after: Option<usize>,
+    /// Documents a page.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<usize>,
+}
+
+/// Lists the documents that failed in a job, each with its reason.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/failures",
+    operation_id = "list_job_failures",
+    tag = "jobs",
+    params(JobPath, FailuresQuery),
+    responses((status = 200, description = "A page", body = FailurePage), BadPath, JobMissing, Refused)
+)]
+pub(in crate::api) async fn failures(
+    OpenEngine(engine): OpenEngine,
+    Path(path): Path<JobPath>,
+    Query(query): Query<FailuresQuery>,
+) -> Result<axum::Json<FailurePage>> {
+    let limit = in_range("limit", query.limit.unwrap_or(100), 1..=1000)?;
+    engine.job_failures(&path.id, query.after, limit).await.map(axum::Json)
+}
+
+/// Retries the failed documents of a job.
+///
+/// They are written again as a new job, without those of which a later version was accepted meanwhile. What was
+/// embedded the first time is not embedded again. A document that was deleted after it had failed comes back.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs/{id}/retry",
+    operation_id = "retry_job",
+    tag = "jobs",
+    params(JobPath),
+    responses(
+        (status = 202, description = "On disk; the job `job_id` makes them searchable", body = WriteResponse),
+        BadPath, JobMissing, NotRetried, WriteRefused, Refused,
+    )
+)]
+pub(in crate::api) async fn retry(
+    State(state): State<ApiState>,
+    OpenEngine(engine): OpenEngine,
+    Path(path): Path<JobPath>,
+) -> Result<(StatusCode, axum::Json<WriteResponse>)> {
+    let _permit = state.admission().write(0)?;
+    let response = engine.retry_job(&path.id).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(response)))
 }

@@ -3,6 +3,7 @@
 pub(super) mod batch;
 pub(super) mod collections;
 pub(super) mod documents;
+pub(super) mod job_events;
 pub(super) mod jobs;
 pub(super) mod search;
 

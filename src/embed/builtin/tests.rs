@@ -1,8 +1,10 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::embed::{Embedder, Kind};
 
-async fn embed(model: &Builtin, texts: &[&str], kind: Kind) -> Vec<Vec<f32>> {
+async fn embed(model: &Onnx, texts: &[&str], kind: Kind) -> Vec<Vec<f32>> {
     let texts = texts.iter().map(|text| (*text).to_owned()).collect();
     model.embed(texts, kind).await.unwrap().rows().map(<[f32]>::to_vec).collect()
 }
@@ -13,7 +15,7 @@ fn cosine(left: &[f32], right: &[f32]) -> f32 {
 
 #[tokio::test]
 async fn vectors_are_those_of_the_model() {
-    let model = Builtin::new(2);
+    let model = open(2);
     let texts = ["The cat sits on the mat.", "gleaner finds passages"];
     let vectors = embed(&model, &texts, Kind::Document).await;
     // the first values ONNX Runtime 1.32 gives for the same file, pooled in float32
@@ -32,7 +34,7 @@ async fn vectors_are_those_of_the_model() {
 
 #[tokio::test]
 async fn near_meanings_are_near() {
-    let model = Builtin::new(2);
+    let model = open(2);
     let texts = ["How do I reset my password?", "I forgot my login credentials", "The soup needs more salt"];
     let vectors = embed(&model, &texts, Kind::Query).await;
     let (near, far) = (cosine(&vectors[0], &vectors[1]), cosine(&vectors[0], &vectors[2]));
@@ -41,7 +43,7 @@ async fn near_meanings_are_near() {
 
 #[tokio::test]
 async fn a_vector_does_not_depend_on_company_or_kind() {
-    let model = Builtin::new(2);
+    let model = open(2);
     let long = "a much longer text that stands beside the others ".repeat(20);
     let texts = ["short", long.as_str(), "of middle length, by the way", ""];
     let together = embed(&model, &texts, Kind::Document).await;
@@ -52,7 +54,7 @@ async fn a_vector_does_not_depend_on_company_or_kind() {
 
 #[tokio::test]
 async fn only_the_first_254_tokens_count() {
-    let model = Builtin::new(2);
+    let model = open(2);
     let text = |words: usize| "word ".repeat(words);
     let texts = [text(253), text(254), text(255), text(100_000)];
     let vectors = embed(&model, &texts.each_ref().map(String::as_str), Kind::Document).await;
@@ -63,7 +65,7 @@ async fn only_the_first_254_tokens_count() {
 
 #[tokio::test]
 async fn any_text_has_a_vector() {
-    let model = Builtin::new(2);
+    let model = open(2);
     let texts = ["", " \n", "\0", "東京都", "🦀🦀", "\u{feff}\u{200b}", "a\u{301}\u{301}\u{301}"];
     for vector in embed(&model, &texts, Kind::Query).await {
         assert!((cosine(&vector, &vector) - 1.0).abs() < 1e-5);
@@ -72,7 +74,7 @@ async fn any_text_has_a_vector() {
 
 #[tokio::test]
 async fn a_query_does_not_wait_for_an_import_and_a_dropped_import_ends() {
-    let model = Arc::new(Builtin::new(1));
+    let model = Arc::new(open(1));
     model.warm().await.unwrap();
     let texts = vec!["word ".repeat(250); 400];
     let import = tokio::spawn({
@@ -80,7 +82,7 @@ async fn a_query_does_not_wait_for_an_import_and_a_dropped_import_ends() {
         async move { model.embed(texts, Kind::Document).await }
     });
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(!model.documents.is_idle(1) && model.queries.is_idle(1));
+    assert!(!model.documents().is_idle(1) && model.queries().is_idle(1));
     embed(&model, &["a question"], Kind::Query).await;
     assert!(!import.is_finished(), "the import is longer than the query");
 
@@ -90,7 +92,7 @@ async fn a_query_does_not_wait_for_an_import_and_a_dropped_import_ends() {
         let mut idle = 0;
         while idle < 20 {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            idle = if model.documents.is_idle(1) { idle + 1 } else { 0 };
+            idle = if model.documents().is_idle(1) { idle + 1 } else { 0 };
         }
     };
     tokio::time::timeout(Duration::from_secs(10), quiet).await.unwrap();

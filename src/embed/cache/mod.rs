@@ -11,6 +11,7 @@ mod store;
 mod volume;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub use queries::QueryStats;
 use store::Store;
 pub use store::StoreStats;
 
-use super::{EmbedError, Embedder, Embeddings, Kind, Model};
+use super::{Arrived, EmbedError, Embedder, Embeddings, Kind, Model};
 use crate::chunk::Tokenizer;
 use crate::runtime::Pools;
 
@@ -102,8 +103,10 @@ struct LookedUp {
     missing: Vec<String>,
     /// Their keys.
     keys: Vec<Key>,
-    /// Which of the missing belongs where, by text.
-    places: Vec<(usize, usize)>,
+    /// Where each of them belongs.
+    places: Vec<Vec<usize>>,
+    /// Which texts were known.
+    known: Vec<Range<usize>>,
 }
 
 /// Asks the store for `texts`.
@@ -116,20 +119,26 @@ fn look_up(store: &Store, model: &Model, texts: Vec<String>) -> LookedUp {
         missing: Vec::new(),
         keys: Vec::new(),
         places: Vec::new(),
+        known: Vec::new(),
     };
     let mut asked: HashMap<Key, usize> = HashMap::new();
     let found = store.get(&wanted, dimensions);
     for (at, ((text, key), vector)) in texts.into_iter().zip(wanted).zip(found).enumerate() {
         if let Some(vector) = vector {
             looked_up.values[at * dimensions..][..dimensions].copy_from_slice(&vector);
+            match looked_up.known.last_mut() {
+                Some(run) if run.end == at => run.end += 1,
+                _ => looked_up.known.push(at..at + 1),
+            }
             continue;
         }
         let missing = *asked.entry(key).or_insert_with(|| {
             looked_up.missing.push(text);
             looked_up.keys.push(key);
+            looked_up.places.push(Vec::new());
             looked_up.keys.len() - 1
         });
-        looked_up.places.push((at, missing));
+        looked_up.places[missing].push(at);
     }
     looked_up
 }
@@ -138,32 +147,42 @@ impl LookedUp {
     /// Puts the vectors of the missing in their places.
     fn complete(mut self, embedded: &Embeddings) -> Embeddings {
         let dimensions = self.dimensions;
-        for (at, missing) in self.places {
-            let vector = &embedded.values[missing * dimensions..][..dimensions];
-            self.values[at * dimensions..][..dimensions].copy_from_slice(vector);
+        for (vector, places) in embedded.rows().zip(self.places) {
+            for at in places {
+                self.values[at * dimensions..][..dimensions].copy_from_slice(vector);
+            }
         }
         Embeddings { dimensions, values: self.values }
     }
 }
 
 impl Cached {
-    async fn documents(&self, texts: Vec<String>) -> Result<Embeddings, EmbedError> {
-        let Some(store) = self.store.clone() else { return self.embedder.embed(texts, Kind::Document).await };
+    async fn documents(&self, texts: Vec<String>, arrived: &Arrived<'_>) -> Result<Embeddings, EmbedError> {
+        let Some(store) = self.store.clone() else {
+            return self.embedder.embed_each(texts, Kind::Document, arrived).await;
+        };
         let (reader, model) = (Arc::clone(&store), self.model().clone());
         let look_up = self.pools.build.run(move || look_up(&reader, &model, texts)).await;
         let mut looked_up = look_up.map_err(|error| EmbedError::Provider(error.to_string()))?;
         let missing = std::mem::take(&mut looked_up.missing);
+        let dimensions = looked_up.dimensions;
+        for run in &looked_up.known {
+            arrived(run.start, &looked_up.values[run.start * dimensions..run.end * dimensions]);
+        }
         if missing.is_empty() {
             return Ok(looked_up.complete(&Embeddings::default()));
         }
-        let keys = &looked_up.keys;
+        let (keys, places) = (&looked_up.keys, &looked_up.places);
         // Written here and not by another thread, for there must be no moment at which a vector was paid for and
         // can be lost. It is a copy into the page cache.
-        let arrived = |first: usize, values: &[f32]| {
-            let vectors = values.chunks_exact(looked_up.dimensions);
-            store.put(keys[first..].iter().zip(vectors));
+        let keep = |first: usize, values: &[f32]| {
+            let vectors = values.chunks_exact(dimensions);
+            store.put(keys[first..].iter().zip(vectors.clone()));
+            for (places, vector) in places[first..].iter().zip(vectors) {
+                places.iter().for_each(|&at| arrived(at, vector));
+            }
         };
-        let embedded = self.embedder.embed_each(missing, Kind::Document, &arrived).await?;
+        let embedded = self.embedder.embed_each(missing, Kind::Document, &keep).await?;
         Ok(looked_up.complete(&embedded))
     }
 
@@ -186,13 +205,23 @@ impl Embedder for Cached {
     }
 
     async fn embed(&self, texts: Vec<String>, kind: Kind) -> Result<Embeddings, EmbedError> {
+        self.embed_each(texts, kind, &|_, _| {}).await
+    }
+
+    async fn embed_each(
+        &self,
+        texts: Vec<String>,
+        kind: Kind,
+        arrived: &Arrived<'_>,
+    ) -> Result<Embeddings, EmbedError> {
         match kind {
-            Kind::Document => self.documents(texts).await,
+            Kind::Document => self.documents(texts, arrived).await,
             Kind::Query => {
                 let count = texts.len();
                 let vectors = futures::future::try_join_all(texts.into_iter().map(|text| self.query(text)));
                 let mut values = Vec::with_capacity(count * self.model().dimensions);
                 vectors.await?.iter().for_each(|vector| values.extend_from_slice(vector));
+                arrived(0, &values);
                 Ok(Embeddings { dimensions: self.model().dimensions, values })
             }
         }

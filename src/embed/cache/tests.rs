@@ -5,7 +5,6 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::chunk::ApproximateTokenizer;
-use crate::embed::Arrived;
 
 /// Derives vectors from texts, remembers what it was asked for, and waits at its gate for each text.
 struct Fake {
@@ -101,6 +100,25 @@ async fn a_text_is_embedded_once_across_restarts() {
         assert_eq!(fake.asked(), second);
         embed(&*embedder, &[], Kind::Document).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn each_text_is_told_once_whether_it_was_known_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::new("m");
+    let (_, embedder) = cached(&fake, dir.path());
+    embed(&*embedder, &["one", "two"], Kind::Document).await.unwrap();
+    let texts = ["one", "new", "two", "one", "new", "newer"];
+    let told = Mutex::new(vec![0; texts.len()]);
+    let arrived = |first: usize, values: &[f32]| {
+        for (offset, values) in values.chunks_exact(3).enumerate() {
+            assert_eq!(values, vector(texts[first + offset]));
+            told.lock().unwrap()[first + offset] += 1;
+        }
+    };
+    let owned = texts.iter().map(|text| (*text).to_owned()).collect();
+    embedder.embed_each(owned, Kind::Document, &arrived).await.unwrap();
+    assert_eq!(*told.lock().unwrap(), [1; 6]);
 }
 
 #[tokio::test]

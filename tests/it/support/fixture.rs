@@ -20,7 +20,14 @@ use serde_json::Value;
 /// How the tests open a data directory.
 pub fn config(dir: &Path) -> EngineConfig {
     let disk = Arc::new(OsDisk);
-    EngineConfig { data_dir: dir.to_owned(), threads: 2, disk, embedding_cache_bytes: 64 << 20 }
+    EngineConfig {
+        data_dir: dir.to_owned(),
+        threads: 2,
+        models_dir: "models".into(),
+        disk,
+        max_waiting_bytes: 1 << 30,
+        embedding_cache_bytes: 64 << 20,
+    }
 }
 
 /// Opens a data directory; waits for an engine before it that is still being dropped.

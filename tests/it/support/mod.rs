@@ -1,5 +1,6 @@
 //! What several tests share.
 
+pub mod counting;
 pub mod fixture;
 pub mod provider;
 pub mod random;

@@ -6,12 +6,19 @@ use parking_lot::Mutex;
 use rten::{RunOptions, ThreadPool};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::EmbedError;
+/// Why a run brought nothing.
+#[derive(Clone, Debug)]
+pub(crate) enum Broken {
+    /// gleaner is shutting down.
+    Cancelled,
+    /// It broke off.
+    Off(String),
+}
 
 /// Threads for one kind of text. Each run has one thread: several runs side by side do more than one run
 /// on several threads. What waits, waits in the order it came. A lane shares nothing with another, so a
 /// long import never stands before a query.
-pub(super) struct Lane {
+pub(crate) struct Lane {
     idle: Arc<Mutex<Vec<Arc<ThreadPool>>>>,
     permits: Arc<Semaphore>,
 }
@@ -40,10 +47,10 @@ impl Lane {
     /// Dropping the future before the work's turn comes takes it out of the queue.
     pub async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(RunOptions) -> Result<T, EmbedError> + Send + 'static,
-    ) -> Result<T, EmbedError> {
-        let permit = self.permits.clone().acquire_owned().await.map_err(|_| EmbedError::Cancelled)?;
-        let thread = self.idle.lock().pop().ok_or(EmbedError::Cancelled)?;
+        work: impl FnOnce(RunOptions) -> T + Send + 'static,
+    ) -> Result<T, Broken> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| Broken::Cancelled)?;
+        let thread = self.idle.lock().pop().ok_or(Broken::Cancelled)?;
         let lent = Lent { thread, idle: self.idle.clone(), _permit: permit };
         // A tokio thread for blocking calls does the waiting: a rayon worker that waits for another pool
         // steals jobs of its own meanwhile, and could come back from a short embedding minutes later.
@@ -52,9 +59,9 @@ impl Lane {
             lent.thread.run(move || work(options))
         });
         job.await.map_err(|error| match error.is_cancelled() {
-            true => EmbedError::Cancelled,
-            false => EmbedError::Provider(format!("the embedding broke off: {error}")),
-        })?
+            true => Broken::Cancelled,
+            false => Broken::Off(error.to_string()),
+        })
     }
 
     /// Whether no run is under way.

@@ -77,13 +77,13 @@ impl Onnx {
     }
 
     /// The lane of queries.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "builtin-model"))]
     pub fn queries(&self) -> &Lane {
         &self.queries
     }
 
     /// The lane of documents.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "builtin-model"))]
     pub fn documents(&self) -> &Lane {
         &self.documents
     }

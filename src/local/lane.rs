@@ -65,7 +65,7 @@ impl Lane {
     }
 
     /// Whether no run is under way.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "builtin-model"))]
     pub fn is_idle(&self, threads: usize) -> bool {
         self.permits.available_permits() == threads
     }

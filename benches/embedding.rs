@@ -12,7 +12,8 @@ use std::time::Instant;
 
 use gleaner::chunk::HfTokenizer;
 use gleaner::collection::definition::EmbeddingDefinition;
-use gleaner::embed::{Embedders, EmbeddingCache, Http, Kind};
+use gleaner::dispatch::Http;
+use gleaner::embed::{Embedders, EmbeddingCache, Kind};
 use gleaner::runtime::Pools;
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, ValueView};
 
@@ -93,7 +94,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).build().unwrap();
     let cache = EmbeddingCache::new("unused".into(), 0);
-    let embedders = Embedders::new(Pools::new(THREADS).unwrap(), Http::new(), cache, "models".into());
+    let embedders = Embedders::new(Pools::new(THREADS).unwrap(), Http::default(), cache, "models".into());
     let embedder = embedders.open(&EmbeddingDefinition::Builtin {}).unwrap().unwrap();
     let texts = passages(&*embedder.tokenizer().unwrap());
 

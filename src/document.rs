@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::dispatch::Usage;
+
 use crate::error::{Error, Result};
 
 /// A document's metadata: a JSON object, indexed as it is (see `docs/filters.md`).
@@ -159,6 +161,9 @@ pub struct WriteResponse {
     pub failed: usize,
     /// One entry a document, in the order of the request.
     pub results: Vec<ItemResult>,
+    /// With `wait=true`: what embedding them cost, where a provider did it.
+    #[serde(default, skip_serializing_if = "Usage::is_zero")]
+    pub usage: Usage,
 }
 
 /// The answer to a delete.

@@ -15,8 +15,9 @@ use crate::collection::catalog::{Catalog, CollectionRecord, CollectionState, Edi
 use crate::collection::definition::{Definition, RerankDefinition};
 use crate::collection::publisher::Operation;
 use crate::collection::{Collection, Shared, documents, maintenance, recovery};
+use crate::dispatch::{Endpoint, Http, Network, Usage};
 use crate::document::{BatchItem, DeleteResponse, DocumentPage, StoredDocument, WriteResponse};
-use crate::embed::{CacheStats, Embedder, Embedders, EmbeddingCache, Http, Unavailable};
+use crate::embed::{CacheStats, Embedder, Embedders, EmbeddingCache, Unavailable};
 use crate::error::{Code, Error, Result};
 use crate::ingest::job::Job;
 use crate::ingest::jobs::{self, Jobs};
@@ -46,6 +47,8 @@ pub struct EngineConfig {
     pub max_waiting_bytes: u64,
     /// The most bytes of document vectors that are kept so as not to embed the same text again; 0: none.
     pub embedding_cache_bytes: u64,
+    /// How near providers may be.
+    pub provider_network: Network,
 }
 
 /// A collection as it is listed.
@@ -88,6 +91,9 @@ pub struct CollectionStats {
     pub model: Option<String>,
     /// Whether every segment that will have a graph has it, and nothing waits to be compacted.
     pub settled: bool,
+    /// What was asked of embedding providers for it since this gleaner was started.
+    #[serde(default, skip_serializing_if = "Usage::is_zero")]
+    pub usage: Usage,
 }
 
 /// What a segment holds.
@@ -132,8 +138,15 @@ impl Engine {
     /// Opens (or makes) the data directory, recovers what a crash left, and starts background work. Needs a
     /// tokio runtime. Takes milliseconds whatever the size of the data; models load later, in the background.
     pub async fn open(config: EngineConfig) -> Result<Arc<Engine>> {
-        let EngineConfig { data_dir, threads, models_dir, disk, max_waiting_bytes, embedding_cache_bytes } =
-            config;
+        let EngineConfig {
+            data_dir,
+            threads,
+            models_dir,
+            disk,
+            max_waiting_bytes,
+            embedding_cache_bytes,
+            provider_network,
+        } = config;
         if !data_dir.exists() {
             disk.create_dir(&data_dir)?;
             if let Some(parent) = data_dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -155,7 +168,7 @@ impl Engine {
             maintenance: tokio::sync::Notify::new(),
             pools: pools.clone(),
         });
-        let http = Http::new();
+        let http = Http::new(provider_network);
         let cache = EmbeddingCache::new(recovery::cache_dir(&shared.dir), embedding_cache_bytes);
         let embedders = Embedders::new(pools, http.clone(), cache, models_dir.clone());
         let mut collections = BTreeMap::new();
@@ -213,6 +226,7 @@ impl Engine {
             );
             return Err(Error::new(Code::CollectionExists, message).with_param("name"));
         }
+        definition.check_addresses(self.http.network())?;
         definition.check_keys()?;
         let embedder = self.embedders.open(&definition.embedding).map_err(|error| {
             Error::new(Code::InvalidDefinition, error.to_string()).with_param("embedding")
@@ -302,7 +316,13 @@ impl Engine {
             model: collection.record.model.clone(),
             settled: pending_documents == 0 && maintenance::is_settled(&collection),
             segments,
+            usage: collection.usage(),
         })
+    }
+
+    /// The addresses of providers that collections use.
+    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.embedders.endpoints()
     }
 
     /// Writes documents; bad items are reported by index and the others are kept. `wait`: returns when they are

@@ -10,6 +10,7 @@
 //! - write: [`ingest`] receives documents, [`chunk`]s them, [`embed`]s the chunks and hands them to
 //!   [`collection`], which commits them as a [`segment`]; [`local`] are the models that run in this process;
 //! - read: [`search`] plans, recalls from [`vector`] and [`text`], fuses, [`rerank`]s and assembles;
+//! - [`dispatch`] makes the calls to providers that [`embed`] and [`rerank`] need;
 //! - [`rows`] is the set of rows that both legs look at, [`store`] the bytes on disk, [`runtime`] the CPU
 //!   pools, [`engine`] the handle that [`api`] (HTTP) and [`cli`] drive.
 
@@ -21,6 +22,7 @@ pub mod chunk;
 pub mod cli;
 pub mod collection;
 pub mod config;
+pub mod dispatch;
 pub mod document;
 pub mod embed;
 pub mod engine;

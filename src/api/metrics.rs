@@ -1,6 +1,6 @@
 //! `/metrics`: what is counted while requests run, and what the engine is asked when it is scraped.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -54,6 +54,11 @@ struct StageLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CollectionLabels {
     collection: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProviderLabels {
+    provider: String,
 }
 
 impl RequestLabels {
@@ -144,6 +149,7 @@ fn scraped(engine: Option<&Engine>) -> Registry {
     }
     let Some(engine) = engine else { return registry };
     cache(&mut registry, engine.cache_stats());
+    providers(&mut registry, engine);
     let mut sizes = |name: &str, help: &str| {
         let sizes = Sizes::default();
         registry.register(name, help, sizes.clone());
@@ -202,6 +208,39 @@ fn cache(registry: &mut Registry, stats: CacheStats) {
         let gauge = Gauge::<u64, AtomicU64>::default();
         gauge.set(value);
         registry.register(name, help, gauge);
+    }
+}
+
+/// What was asked of providers, by address.
+fn providers(registry: &mut Registry, engine: &Engine) {
+    type Counts = Family<ProviderLabels, Counter>;
+    let mut counts = |name: &str, help: &str| {
+        let counts = Counts::default();
+        registry.register(name, help, counts.clone());
+        counts
+    };
+    let requests = counts("provider_requests", "Requests sent to providers");
+    let failures = counts("provider_failures", "Requests to providers that failed");
+    let limited = counts("provider_limited", "Requests that providers refused for too much (429)");
+    let tokens = counts("provider_tokens", "Tokens that providers embedded");
+    let down = Family::<ProviderLabels, Gauge>::default();
+    registry.register(
+        "provider_down",
+        "Whether a provider is left alone until it answers a probe",
+        down.clone(),
+    );
+    for endpoint in engine.endpoints() {
+        let labels = ProviderLabels { provider: endpoint.settings().name.clone() };
+        let of = &endpoint.counts;
+        for (family, count) in [
+            (&requests, &of.requests),
+            (&failures, &of.failures),
+            (&limited, &of.limited),
+            (&tokens, &of.tokens),
+        ] {
+            family.get_or_create(&labels).inc_by(count.load(Ordering::Relaxed));
+        }
+        down.get_or_create(&labels).set(i64::from(endpoint.down().is_some()));
     }
 }
 

@@ -91,6 +91,12 @@ pub(super) fn complete(mut api: OpenApi) -> OpenApi {
             providers.items.iter_mut().for_each(forbid_other_fields);
         }
     }
+    // beside their fields stands `provider`, which a closed object would forbid
+    for part in ["RemoteEmbedding", "RemoteRerank"] {
+        if let Some(RefOr::T(Schema::Object(part))) = components.schemas.get_mut(part) {
+            part.additional_properties = None;
+        }
+    }
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
     api.security = Some(vec![SecurityRequirement::new("bearer", [] as [&str; 0])]);

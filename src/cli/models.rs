@@ -9,7 +9,8 @@ use clap::{Args, Subcommand};
 use super::output;
 use crate::collection::definition::{EmbeddingDefinition, RerankDefinition};
 use crate::config::Config;
-use crate::embed::{Embedders, EmbeddingCache, Http, Kind};
+use crate::dispatch::Http;
+use crate::embed::{Embedders, EmbeddingCache, Kind};
 use crate::local::{self, Manifest, ModelKind};
 use crate::rerank;
 use crate::runtime::Pools;
@@ -121,7 +122,7 @@ async fn check(dir: &Path, name: &str, threads: usize) -> Result<String> {
     let scores = match manifest.kind {
         ModelKind::Embedder => {
             let cache = EmbeddingCache::new(PathBuf::new(), 0);
-            let embedders = Embedders::new(pools, Http::new(), cache, dir.to_owned());
+            let embedders = Embedders::new(pools, Http::default(), cache, dir.to_owned());
             let embedder = embedders.open(&EmbeddingDefinition::Local { model: name.to_owned() })?;
             let embedder = embedder.ok_or_else(|| anyhow!("it is no embedder"))?;
             let query = embedder.embed(vec![QUESTION.to_owned()], Kind::Query).await?.values;
@@ -136,7 +137,7 @@ async fn check(dir: &Path, name: &str, threads: usize) -> Result<String> {
                 timeout_ms: 60_000,
                 weight: None,
             };
-            let reranker = rerank::open(&definition, &Http::new(), dir, threads);
+            let reranker = rerank::open(&definition, &Http::default(), dir, threads);
             Arc::clone(&reranker).rerank(QUESTION, passages).await?
         }
     };

@@ -50,10 +50,17 @@ struct DocumentsBody<'a> {
 /// Opens the data directory of `config`.
 pub async fn open_engine(config: &Config) -> AnyResult<Arc<Engine>> {
     let data_dir = config.data_dir.clone();
-    let Config { threads, max_waiting_bytes, embedding_cache_bytes, .. } = *config;
+    let Config { threads, max_waiting_bytes, embedding_cache_bytes, provider_network, .. } = *config;
     let (models_dir, disk) = (config.models_dir.clone(), Arc::new(OsDisk));
-    let engine =
-        EngineConfig { data_dir, threads, models_dir, disk, max_waiting_bytes, embedding_cache_bytes };
+    let engine = EngineConfig {
+        data_dir,
+        threads,
+        models_dir,
+        disk,
+        max_waiting_bytes,
+        embedding_cache_bytes,
+        provider_network,
+    };
     Engine::open(engine).await.map_err(|error| {
         let hint = match error.code {
             Code::Locked => ": another gleaner has it open; stop that, or work through it with --url",

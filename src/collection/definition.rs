@@ -2,9 +2,11 @@
 //! fusion and reranker. The same type is the body of `POST /v1/collections` and the content of
 //! `indexes/presets/*.toml`.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use crate::collection::remote::{EmbeddingProvider, RemoteEmbedding, RemoteRerank, rerank_timeout_ms};
+use crate::dispatch::Network;
 use crate::error::{Code, Error, Result};
 
 /// A collection's definition. Every part has a default: `{}` is a complete definition.
@@ -15,6 +17,7 @@ pub struct Definition {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Where vectors come from.
+    #[serde(deserialize_with = "embedding_with_defaults")]
     pub embedding: EmbeddingDefinition,
     /// How documents are cut into chunks.
     pub chunking: ChunkingDefinition,
@@ -25,7 +28,7 @@ pub struct Definition {
     /// How the two legs become one ranking.
     pub fusion: FusionDefinition,
     /// Reranks the first hits; absent: no reranking.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "rerank_with_defaults")]
     pub rerank: Option<RerankDefinition>,
 }
 
@@ -47,38 +50,24 @@ pub enum EmbeddingDefinition {
         #[schema(min_length = 1)]
         model: String,
     },
-    /// Any server that speaks OpenAI's `POST /embeddings`.
-    Openai {
-        /// Up to and with the version, e.g. `https://api.openai.com/v1`.
-        #[serde(default = "openai_base_url")]
-        #[schema(pattern = "^https?://")]
-        base_url: String,
-        /// The model's name, e.g. `text-embedding-3-small`.
-        #[schema(min_length = 1)]
-        model: String,
-        /// The environment variable that holds the key; empty: no key is sent.
-        #[serde(default = "openai_api_key_env")]
-        api_key_env: String,
-        /// Length of the vectors.
-        #[schema(minimum = 1, maximum = 8192)]
-        dimensions: u32,
-        /// Whether `dimensions` is sent (models that can shorten their vectors).
-        #[serde(default)]
-        send_dimensions: bool,
-        /// How vectors travel.
-        #[serde(default)]
-        encoding: EmbeddingEncoding,
-        /// The most tokens the model takes in one text.
-        #[serde(default = "openai_max_tokens")]
-        #[schema(minimum = 16, maximum = 4_294_967_295u32)]
-        max_tokens: u32,
-        /// Put before each document text.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        document_prefix: String,
-        /// Put before each query.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        query_prefix: String,
-    },
+    /// OpenAI, and any server that speaks its `POST /embeddings`.
+    Openai(RemoteEmbedding),
+    /// Azure OpenAI; `base_url` is the resource's, e.g. `https://NAME.openai.azure.com`.
+    AzureOpenai(RemoteEmbedding),
+    /// Cohere's `POST /v2/embed`.
+    Cohere(RemoteEmbedding),
+    /// Voyage AI.
+    Voyage(RemoteEmbedding),
+    /// Jina AI.
+    Jina(RemoteEmbedding),
+    /// Mistral AI.
+    Mistral(RemoteEmbedding),
+    /// Google's Gemini API.
+    Gemini(RemoteEmbedding),
+    /// Ollama.
+    Ollama(RemoteEmbedding),
+    /// Text Embeddings Inference.
+    Tei(RemoteEmbedding),
     /// The client sends a vector with each document and each query; a document is one chunk.
     Client {
         /// Length of the vectors.
@@ -89,33 +78,73 @@ pub enum EmbeddingDefinition {
     None {},
 }
 
-fn openai_base_url() -> String {
-    "https://api.openai.com/v1".into()
+impl EmbeddingDefinition {
+    /// The provider and its part of the definition, where the model is behind an HTTP API.
+    pub fn remote(&self) -> Option<(EmbeddingProvider, &RemoteEmbedding)> {
+        match self {
+            EmbeddingDefinition::Openai(remote) => Some((EmbeddingProvider::Openai, remote)),
+            EmbeddingDefinition::AzureOpenai(remote) => Some((EmbeddingProvider::AzureOpenai, remote)),
+            EmbeddingDefinition::Cohere(remote) => Some((EmbeddingProvider::Cohere, remote)),
+            EmbeddingDefinition::Voyage(remote) => Some((EmbeddingProvider::Voyage, remote)),
+            EmbeddingDefinition::Jina(remote) => Some((EmbeddingProvider::Jina, remote)),
+            EmbeddingDefinition::Mistral(remote) => Some((EmbeddingProvider::Mistral, remote)),
+            EmbeddingDefinition::Gemini(remote) => Some((EmbeddingProvider::Gemini, remote)),
+            EmbeddingDefinition::Ollama(remote) => Some((EmbeddingProvider::Ollama, remote)),
+            EmbeddingDefinition::Tei(remote) => Some((EmbeddingProvider::Tei, remote)),
+            EmbeddingDefinition::Builtin {}
+            | EmbeddingDefinition::Static { .. }
+            | EmbeddingDefinition::Local { .. }
+            | EmbeddingDefinition::Client { .. }
+            | EmbeddingDefinition::None {} => None,
+        }
+    }
+
+    fn remote_mut(&mut self) -> Option<&mut RemoteEmbedding> {
+        match self {
+            EmbeddingDefinition::Openai(remote)
+            | EmbeddingDefinition::AzureOpenai(remote)
+            | EmbeddingDefinition::Cohere(remote)
+            | EmbeddingDefinition::Voyage(remote)
+            | EmbeddingDefinition::Jina(remote)
+            | EmbeddingDefinition::Mistral(remote)
+            | EmbeddingDefinition::Gemini(remote)
+            | EmbeddingDefinition::Ollama(remote)
+            | EmbeddingDefinition::Tei(remote) => Some(remote),
+            EmbeddingDefinition::Builtin {}
+            | EmbeddingDefinition::Static { .. }
+            | EmbeddingDefinition::Local { .. }
+            | EmbeddingDefinition::Client { .. }
+            | EmbeddingDefinition::None {} => None,
+        }
+    }
 }
 
-fn openai_api_key_env() -> String {
-    "OPENAI_API_KEY".into()
+/// Reads an embedding definition and fills in what its provider has defaults for.
+fn embedding_with_defaults<'de, D: Deserializer<'de>>(from: D) -> Result<EmbeddingDefinition, D::Error> {
+    let mut definition = EmbeddingDefinition::deserialize(from)?;
+    let provider = definition.remote().map(|(provider, _)| provider);
+    if let (Some(provider), Some(remote)) = (provider, definition.remote_mut()) {
+        remote.fill(provider);
+    }
+    Ok(definition)
 }
 
-fn openai_max_tokens() -> u32 {
-    8191
+/// Reads a rerank definition and fills in what its provider has defaults for.
+fn rerank_with_defaults<'de, D: Deserializer<'de>>(from: D) -> Result<Option<RerankDefinition>, D::Error> {
+    let mut definition = Option::<RerankDefinition>::deserialize(from)?;
+    let provider = definition.as_ref().and_then(crate::rerank::of).map(|(provider, _)| provider);
+    if let (Some(provider), Some(remote)) =
+        (provider, definition.as_mut().and_then(RerankDefinition::remote_mut))
+    {
+        remote.fill(provider);
+    }
+    Ok(definition)
 }
 
 impl Default for EmbeddingDefinition {
     fn default() -> Self {
         EmbeddingDefinition::Builtin {}
     }
-}
-
-/// How a provider sends vectors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum EmbeddingEncoding {
-    /// Little-endian f32 in base64: a quarter of the bytes.
-    #[default]
-    Base64,
-    /// JSON numbers.
-    Float,
 }
 
 /// How documents are cut into chunks.
@@ -320,26 +349,13 @@ pub enum FusionMethod {
 #[serde(tag = "provider", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RerankDefinition {
     /// A server that speaks Cohere's `POST /v2/rerank`.
-    Cohere {
-        /// Without the version, e.g. `https://api.cohere.com`.
-        #[serde(default = "cohere_base_url")]
-        #[schema(pattern = "^https?://")]
-        base_url: String,
-        /// The model's name, e.g. `rerank-v3.5`.
-        #[schema(min_length = 1)]
-        model: String,
-        /// The environment variable that holds the key; empty: no key is sent.
-        #[serde(default = "cohere_api_key_env")]
-        api_key_env: String,
-        /// How many hits are reranked (1 to 1000).
-        #[serde(default = "rerank_candidates")]
-        #[schema(minimum = 1, maximum = 1000)]
-        candidates: u32,
-        /// After this the hits keep their first order and `status` says so.
-        #[serde(default = "rerank_timeout_ms")]
-        #[schema(minimum = 1, maximum = 600_000)]
-        timeout_ms: u64,
-    },
+    Cohere(RemoteRerank),
+    /// Jina AI, or a server that speaks its `POST /rerank`.
+    Jina(RemoteRerank),
+    /// Voyage AI.
+    Voyage(RemoteRerank),
+    /// Text Embeddings Inference.
+    Tei(RemoteRerank),
     /// A cross-encoder in a folder of the models folder (`gleaner models` lists them).
     Local {
         /// Name of the folder, e.g. `ms-marco-minilm-l-12-v2-int8`.
@@ -364,20 +380,16 @@ fn local_candidates() -> u32 {
     20
 }
 
-fn cohere_base_url() -> String {
-    "https://api.cohere.com".into()
-}
-
-fn cohere_api_key_env() -> String {
-    "COHERE_API_KEY".into()
-}
-
-fn rerank_candidates() -> u32 {
-    30
-}
-
-fn rerank_timeout_ms() -> u64 {
-    3000
+impl RerankDefinition {
+    fn remote_mut(&mut self) -> Option<&mut RemoteRerank> {
+        match self {
+            RerankDefinition::Cohere(remote)
+            | RerankDefinition::Jina(remote)
+            | RerankDefinition::Voyage(remote)
+            | RerankDefinition::Tei(remote) => Some(remote),
+            RerankDefinition::Local { .. } => None,
+        }
+    }
 }
 
 /// Name and text of each built-in preset, in the order of the folder.
@@ -405,41 +417,40 @@ impl Definition {
         Ok(definition)
     }
 
-    /// Length of the vectors as the definition states it; `None` where the model says it (builtin,
-    /// static) or there are none.
+    /// Length of the vectors as the definition states it; `None` where the model says it or there are none.
     pub fn stated_dimensions(&self) -> Option<u32> {
         match &self.embedding {
-            EmbeddingDefinition::Openai { dimensions, .. } | EmbeddingDefinition::Client { dimensions } => {
-                Some(*dimensions)
-            }
-            EmbeddingDefinition::Builtin {}
-            | EmbeddingDefinition::Static { .. }
-            | EmbeddingDefinition::Local { .. }
-            | EmbeddingDefinition::None {} => None,
+            EmbeddingDefinition::Client { dimensions } => Some(*dimensions),
+            embedding => embedding.remote().map(|(_, remote)| remote.dimensions),
         }
     }
 
-    /// Whether the environment variables that hold providers' keys are set: a collection without its key would
-    /// accept documents only to fail them.
+    /// Whether providers' keys are there: a collection without its key would accept documents only to fail them.
     pub fn check_keys(&self) -> Result<()> {
-        let embedding = match &self.embedding {
-            EmbeddingDefinition::Openai { api_key_env, .. } => Some(("embedding.api_key_env", api_key_env)),
-            _ => None,
-        };
-        let rerank = match &self.rerank {
-            Some(RerankDefinition::Cohere { api_key_env, .. }) => Some(("rerank.api_key_env", api_key_env)),
-            Some(RerankDefinition::Local { .. }) | None => None,
-        };
-        for (param, name) in embedding.into_iter().chain(rerank).filter(|(_, name)| !name.is_empty()) {
-            if std::env::var_os(name).is_none() {
+        let embedding = self.embedding.remote().map(|(_, remote)| remote.keys()).unwrap_or_default();
+        let rerank = self.rerank.as_ref().and_then(crate::rerank::of).map(|(_, remote)| {
+            let key = remote.key();
+            let field = if key.file.is_empty() { "rerank.api_key_env" } else { "rerank.api_key_file" };
+            (field.to_owned(), key)
+        });
+        for (param, key) in embedding.into_iter().chain(rerank) {
+            key.check().map_err(|message| {
                 let message = format!(
-                    "the environment variable {name}, which is to hold the provider's key, is not set: start \
-                     gleaner with it, or give an empty api_key_env for a provider without keys"
+                    "{message}: start gleaner with it, or give an empty api_key_env for a provider without keys"
                 );
-                return Err(Error::new(Code::InvalidDefinition, message).with_param(param));
-            }
+                Error::new(Code::InvalidDefinition, message).with_param(param)
+            })?;
         }
         Ok(())
+    }
+
+    /// Whether providers are where this gleaner may ask them.
+    pub fn check_addresses(&self, network: Network) -> Result<()> {
+        if let Some((_, remote)) = self.embedding.remote() {
+            remote.check_addresses(network)?;
+        }
+        let rerank = self.rerank.as_ref().and_then(crate::rerank::of);
+        rerank.map_or(Ok(()), |(_, remote)| remote.check_addresses(network))
     }
 
     /// Checks every range; the error names the field.
@@ -450,19 +461,15 @@ impl Definition {
         if let Some(dimensions) = self.stated_dimensions() {
             check((1..=8192).contains(&dimensions), "embedding.dimensions", "dimensions must be 1 to 8192")?;
         }
+        if let Some((_, remote)) = self.embedding.remote() {
+            remote.validate()?;
+        }
         match &self.embedding {
-            EmbeddingDefinition::Openai { base_url, model, max_tokens, .. } => {
-                check_url(base_url, "embedding.base_url")?;
-                check(!model.is_empty(), "embedding.model", "model must not be empty")?;
-                check(*max_tokens >= 16, "embedding.max_tokens", "max_tokens must be at least 16")?;
-            }
             EmbeddingDefinition::Static { path } => {
                 check(!path.is_empty(), "embedding.path", "path must name a folder")?;
             }
             EmbeddingDefinition::Local { model } => check_folder(model, "embedding.model")?,
-            EmbeddingDefinition::Builtin {}
-            | EmbeddingDefinition::Client { .. }
-            | EmbeddingDefinition::None {} => {}
+            _ => {}
         }
         if let Some(max_tokens) = self.chunking.max_tokens {
             check((16..=8192).contains(&max_tokens), "chunking.max_tokens", "max_tokens must be 16 to 8192")?;
@@ -491,24 +498,15 @@ impl Definition {
             "ef_search must be 1 to 10000",
         )?;
         self.fusion.validate("fusion")?;
-        if let Some(rerank) = &self.rerank {
-            let (candidates, timeout_ms) = match rerank {
-                RerankDefinition::Cohere { base_url, model, candidates, timeout_ms, .. } => {
-                    check_url(base_url, "rerank.base_url")?;
-                    check(!model.is_empty(), "rerank.model", "model must not be empty")?;
-                    (candidates, timeout_ms)
-                }
-                RerankDefinition::Local { model, candidates, timeout_ms, weight } => {
-                    check_folder(model, "rerank.model")?;
-                    let weight = weight.is_none_or(|weight| (0.0..=1.0).contains(&weight));
-                    check(weight, "rerank.weight", "weight must be 0 to 1")?;
-                    (candidates, timeout_ms)
-                }
-            };
+        if let Some(RerankDefinition::Local { model, candidates, timeout_ms, weight }) = &self.rerank {
+            check_folder(model, "rerank.model")?;
+            let weight = weight.is_none_or(|weight| (0.0..=1.0).contains(&weight));
+            check(weight, "rerank.weight", "weight must be 0 to 1")?;
             check((1..=1000).contains(candidates), "rerank.candidates", "candidates must be 1 to 1000")?;
             check((1..=600_000).contains(timeout_ms), "rerank.timeout_ms", "timeout_ms must be 1 to 600000")?;
         }
-        Ok(())
+        let remote = self.rerank.as_ref().and_then(crate::rerank::of);
+        remote.map_or(Ok(()), |(_, remote)| remote.validate())
     }
 }
 
@@ -537,14 +535,6 @@ fn check_folder(name: &str, param: &str) -> Result<()> {
         return Ok(());
     }
     let message = format!("`{name}` names no folder of the models folder: see `gleaner models list`");
-    Err(Error::new(Code::InvalidDefinition, message).with_param(param))
-}
-
-fn check_url(url: &str, param: &str) -> Result<()> {
-    if url.starts_with("http://") || url.starts_with("https://") {
-        return Ok(());
-    }
-    let message = format!("`{url}` is not a URL: it must begin with http:// or https://");
     Err(Error::new(Code::InvalidDefinition, message).with_param(param))
 }
 

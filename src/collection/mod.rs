@@ -16,6 +16,7 @@ pub mod maintenance;
 pub mod order;
 pub mod publisher;
 pub mod recovery;
+pub mod remote;
 pub mod snapshot;
 pub mod verify;
 
@@ -34,6 +35,7 @@ use crate::collection::definition::Definition;
 use crate::collection::order::Order;
 use crate::collection::publisher::Operation;
 use crate::collection::snapshot::Snapshot;
+use crate::dispatch::Usage;
 use crate::embed::Embedder;
 use crate::error::{Code, Error, Result};
 use crate::ingest::jobs::Jobs;
@@ -116,6 +118,8 @@ pub struct Collection {
     /// Segments that background work reads.
     under_way: Mutex<HashSet<u64>>,
     worker: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// What was asked of providers for it since it was opened.
+    usage: Mutex<Usage>,
 }
 
 impl std::fmt::Debug for Collection {
@@ -164,6 +168,7 @@ impl Collection {
             unfit: Mutex::default(),
             under_way: Mutex::default(),
             worker: Mutex::default(),
+            usage: Mutex::default(),
             record: state.record,
         });
         tokio::spawn(publisher::run(Arc::downgrade(&collection), receiver));
@@ -186,6 +191,16 @@ impl Collection {
             Some(embedder) => Ok(embedder.tokenizer()?),
             None => Ok(Arc::new(ApproximateTokenizer)),
         }
+    }
+
+    /// Notes what something cost.
+    pub fn spend(&self, usage: Usage) {
+        *self.usage.lock() += usage;
+    }
+
+    /// What was asked of providers for it since it was opened.
+    pub fn usage(&self) -> Usage {
+        *self.usage.lock()
     }
 
     /// The current view.

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 pub use raw::{LogFormat, RawConfig};
 
+use crate::dispatch::Network;
+
 /// The environment variable that holds the bearer key. There is no flag for it: flags are visible to every
 /// process of the machine.
 pub const API_KEY_ENV: &str = "GLEANER_API_KEY";
@@ -38,6 +40,8 @@ pub struct Config {
     pub embedding_cache_bytes: u64,
     /// What is logged and how.
     pub log: LogConfig,
+    /// How near embedding and rerank providers may be.
+    pub provider_network: Network,
     /// The HTTP server.
     pub server: ServerConfig,
 }
@@ -161,6 +165,7 @@ impl Config {
             models_dir: raw.models_dir.unwrap_or_else(|| PathBuf::from("models")),
             max_waiting_bytes: waiting_mib << 20,
             embedding_cache_bytes: cache_mib << 20,
+            provider_network: raw.provider_network.unwrap_or_default(),
             log: LogConfig { level: raw.log_level, format: raw.log_format },
             server,
         })

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::{ConfigError, Result};
+use crate::dispatch::Network;
 
 /// Every setting, none of them checked. One name in three spellings: `max_body_mib` in the file is
 /// `--max-body-mib` as a flag and `GLEANER_MAX_BODY_MIB` in the environment.
@@ -31,6 +32,15 @@ pub struct RawConfig {
         hide_short_help = true
     )]
     pub embedding_cache_mib: Option<usize>,
+    /// How near embedding and rerank providers may be: each includes those before it
+    #[arg(
+        long,
+        env = "GLEANER_PROVIDER_NETWORK",
+        global = true,
+        value_name = "NETWORK",
+        hide_short_help = true
+    )]
+    pub provider_network: Option<Network>,
     /// What is logged: off, error, warn, info, debug, trace, or tracing directives
     #[arg(long, env = "GLEANER_LOG_LEVEL", global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -107,6 +117,7 @@ impl RawConfig {
             threads: self.threads.or(lower.threads),
             models_dir: self.models_dir.or(lower.models_dir),
             embedding_cache_mib: self.embedding_cache_mib.or(lower.embedding_cache_mib),
+            provider_network: self.provider_network.or(lower.provider_network),
             log_level: self.log_level.or(lower.log_level),
             log_format: self.log_format.or(lower.log_format),
             listen: self.listen.or(lower.listen),

@@ -4,10 +4,10 @@
 mod builtin;
 mod cache;
 mod estimate;
-pub(crate) mod http;
 mod onnx;
 mod open;
-mod openai;
+pub mod providers;
+mod remote;
 mod static_model;
 mod tokenizer;
 mod unavailable;
@@ -15,7 +15,6 @@ mod unavailable;
 use std::sync::Arc;
 
 pub use cache::{CacheStats, EmbeddingCache, QueryStats, StoreStats};
-pub use http::Http;
 pub use open::Embedders;
 pub use unavailable::Unavailable;
 
@@ -23,6 +22,7 @@ use async_trait::async_trait;
 use futures::{Stream, TryStreamExt};
 
 use crate::chunk::Tokenizer;
+use crate::dispatch::Usage;
 
 /// What the collection needs to know of a model before it runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,12 +51,16 @@ pub enum Kind {
 }
 
 /// Vectors of equal length, one after the other.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Embeddings {
     /// Length of each vector.
     pub dimensions: usize,
-    /// `texts × dimensions` values.
+    /// `texts × dimensions` values; zeros in the place of a text that failed.
     pub values: Vec<f32>,
+    /// Texts that have no vector, ascending, and why.
+    pub failures: Vec<(usize, EmbedError)>,
+    /// What they cost.
+    pub usage: Usage,
 }
 
 impl Embeddings {
@@ -78,7 +82,7 @@ impl Embeddings {
                 Ok(values)
             })
             .await?;
-        Ok(Self { dimensions, values })
+        Ok(Self { dimensions, values, ..Self::default() })
     }
 }
 
@@ -108,11 +112,12 @@ pub trait Embedder: Send + Sync {
     /// The model's tokenizer (or the best stand-in for it). May load it: call off the async threads.
     fn tokenizer(&self) -> Result<Arc<dyn Tokenizer>, EmbedError>;
 
-    /// One finite vector of `model().dimensions` for each text, in order.
+    /// One finite vector of `model().dimensions` for each text, in order. A text that cannot be embedded is one of
+    /// the `failures`; an error means that none could be.
     async fn embed(&self, texts: Vec<String>, kind: Kind) -> Result<Embeddings, EmbedError>;
 
     /// Like [`embed`](Self::embed), and shows each vector to `arrived` as soon as it is there: it can be kept
-    /// whatever becomes of the others.
+    /// whatever becomes of the others. A text that failed is not shown.
     async fn embed_each(
         &self,
         texts: Vec<String>,
@@ -120,7 +125,12 @@ pub trait Embedder: Send + Sync {
         arrived: &Arrived<'_>,
     ) -> Result<Embeddings, EmbedError> {
         let embeddings = self.embed(texts, kind).await?;
-        arrived(0, &embeddings.values);
+        let mut failed = embeddings.failures.iter().map(|(text, _)| *text).peekable();
+        for (text, row) in embeddings.rows().enumerate() {
+            if failed.next_if_eq(&text).is_none() {
+                arrived(text, row);
+            }
+        }
         Ok(embeddings)
     }
 

@@ -2,16 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::http::Http;
 use super::onnx::Onnx;
-use super::openai::{OpenAi, Settings};
+use super::remote::{EndpointKey, Remote};
 use super::static_model::StaticModel;
 use super::{CacheStats, EmbedError, Embedder, EmbeddingCache};
 use crate::collection::definition::EmbeddingDefinition;
+use crate::dispatch::{Endpoint, Http};
 use crate::local;
 use crate::runtime::Pools;
 
@@ -23,13 +22,15 @@ pub struct Embedders {
     cache: EmbeddingCache,
     models_dir: PathBuf,
     open: Mutex<Vec<(EmbeddingDefinition, Weak<dyn Embedder>)>>,
+    /// Embedders that differ in what is no business of the provider's (prefixes, deadlines) share its budget.
+    endpoints: Mutex<Vec<(EndpointKey, Weak<Endpoint>)>>,
 }
 
 impl Embedders {
     /// No embedder yet; those to come run on as many threads as `pools`, call providers through `http`, and
     /// are asked only for what is not in `cache`; local models are in `models_dir`.
     pub fn new(pools: Pools, http: Http, cache: EmbeddingCache, models_dir: PathBuf) -> Self {
-        Self { pools, http, cache, models_dir, open: Mutex::default() }
+        Self { pools, http, cache, models_dir, open: Mutex::default(), endpoints: Mutex::default() }
     }
 
     /// What the cache holds and did.
@@ -56,32 +57,14 @@ impl Embedders {
             EmbeddingDefinition::Static { path } => {
                 Arc::new(StaticModel::open(Path::new(path), self.pools.clone())?)
             }
-            EmbeddingDefinition::Openai {
-                base_url,
-                model,
-                api_key_env,
-                dimensions,
-                send_dimensions,
-                encoding,
-                max_tokens,
-                document_prefix,
-                query_prefix,
-            } => {
-                let settings = Settings {
-                    base_url: base_url.clone(),
-                    model: model.clone(),
-                    api_key_env: api_key_env.clone(),
-                    dimensions: *dimensions as usize,
-                    send_dimensions: *send_dimensions,
-                    encoding: *encoding,
-                    max_tokens: *max_tokens as usize,
-                    document_prefix: document_prefix.clone(),
-                    query_prefix: query_prefix.clone(),
-                    backoff: Duration::from_millis(500),
-                };
-                self.cached(Arc::new(OpenAi::new(settings, self.http.clone(), self.pools.clone())))
-            }
             EmbeddingDefinition::Client { .. } | EmbeddingDefinition::None {} => return Ok(None),
+            _ => match definition.remote() {
+                Some((provider, remote)) => {
+                    let share = |key, make: &mut dyn FnMut() -> Arc<Endpoint>| self.endpoint(key, make);
+                    self.cached(Arc::new(Remote::new(provider, remote, &self.http, &self.pools, share)))
+                }
+                None => return Ok(None),
+            },
         };
         open.push((definition.clone(), Arc::downgrade(&embedder)));
         Ok(Some(embedder))
@@ -89,6 +72,24 @@ impl Embedders {
 
     fn cached(&self, embedder: Arc<dyn Embedder>) -> Arc<dyn Embedder> {
         self.cache.around(embedder, self.pools.clone())
+    }
+
+    /// The addresses of providers that are in use.
+    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.endpoints.lock().iter().filter_map(|(_, endpoint)| endpoint.upgrade()).collect()
+    }
+
+    /// The endpoint that is known by `key`, or the one that `make` makes.
+    fn endpoint(&self, key: EndpointKey, make: &mut dyn FnMut() -> Arc<Endpoint>) -> Arc<Endpoint> {
+        let mut endpoints = self.endpoints.lock();
+        endpoints.retain(|(_, endpoint)| endpoint.strong_count() > 0);
+        let known = endpoints.iter().find(|(known, _)| *known == key);
+        if let Some(endpoint) = known.and_then(|(_, endpoint)| endpoint.upgrade()) {
+            return endpoint;
+        }
+        let endpoint = make();
+        endpoints.push((key, Arc::downgrade(&endpoint)));
+        endpoint
     }
 
     #[cfg(feature = "builtin-model")]
@@ -113,7 +114,7 @@ mod tests {
     fn embedders() -> Embedders {
         Embedders::new(
             Pools::new(1).unwrap(),
-            Http::new(),
+            Http::default(),
             EmbeddingCache::new("unused".into(), 0),
             "unused".into(),
         )

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::dispatch::Usage;
 use crate::document::ItemResult;
 
 /// Accepted documents on their way into the index.
@@ -34,6 +35,9 @@ pub struct Job {
     /// The job that retries its failed documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried_by: Option<String>,
+    /// What embedding its documents cost, where a provider did it.
+    #[serde(default, skip_serializing_if = "Usage::is_zero")]
+    pub usage: Usage,
     /// When it was accepted, RFC 3339.
     pub created_at: String,
     /// When it ended, RFC 3339.

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::collection::catalog::Edit;
+use crate::dispatch::Usage;
 use crate::document::ItemResult;
 use crate::error::{Code, Error, Result};
 use crate::ingest::job::{Job, JobState};
@@ -109,6 +110,7 @@ impl Jobs {
             errors: Vec::new(),
             failed_batch: None,
             retried_by: None,
+            usage: Usage::default(),
             created_at: now(),
             ended_at: None,
         }
@@ -181,11 +183,12 @@ impl Jobs {
     }
 
     /// The job as it ends with these outcomes; [`replace`](Self::replace) it once that is durable.
-    pub fn ended(&self, id: &str, indexed: u64, errors: Vec<ItemResult>) -> Option<Job> {
+    pub fn ended(&self, id: &str, indexed: u64, errors: Vec<ItemResult>, usage: Usage) -> Option<Job> {
         let state = self.state.lock();
         let mut job = state.shown(state.jobs.get(id)?);
         job.indexed += indexed;
         job.failed += errors.len() as u64;
+        job.usage += usage;
         job.errors.extend(errors);
         job.errors.truncate(KEPT_ERRORS);
         job.state = if job.indexed == 0 && job.failed > 0 { JobState::Failed } else { JobState::Succeeded };

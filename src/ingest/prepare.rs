@@ -9,8 +9,9 @@ use crate::chunk::{Chunk, Tokenizer};
 use crate::collection::Collection;
 use crate::collection::definition::EmbeddingDefinition;
 use crate::collection::inbox::AcceptedDocument;
+use crate::dispatch::Usage;
 use crate::document::ItemResult;
-use crate::embed::{EmbedError, Kind};
+use crate::embed::{EmbedError, Embeddings, Kind};
 use crate::error::{Error, Result};
 use crate::ingest::receive::{failure, of_document};
 use crate::segment::build::PreparedDocument;
@@ -24,6 +25,8 @@ pub struct Prepared {
     pub documents: Vec<PreparedDocument>,
     /// Why the others are not, by version.
     pub failures: Vec<(u64, ItemResult)>,
+    /// What embedding them cost.
+    pub usage: Usage,
 }
 
 /// What became of some chunks of a document.
@@ -47,7 +50,7 @@ pub async fn prepare(
 ) -> Result<Prepared> {
     let chunker = Arc::clone(collection);
     let chunked = collection.shared.pools.build.run(move || chunk_all(&chunker, documents)).await?;
-    let (mut ready, mut failures) = (Vec::new(), Vec::new());
+    let (mut ready, mut failures, mut usage) = (Vec::new(), Vec::new(), Usage::default());
     for (version, index, id, result) in chunked? {
         match result {
             Ok(document) => {
@@ -71,12 +74,11 @@ pub async fn prepare(
         };
         match embedder.embed_each(texts, Kind::Document, &arrived).await {
             Ok(embeddings) => {
-                let mut rows = embeddings.values.as_slice();
-                for (_, document) in &mut ready {
-                    let (own, rest) = rows.split_at(document.chunks.len() * embeddings.dimensions);
-                    document.vectors = own.to_vec();
-                    rows = rest;
-                }
+                usage = embeddings.usage;
+                collection.spend(usage);
+                let (whole, failed) = with_vectors(ready, &embeddings);
+                ready = whole;
+                failures.extend(failed);
             }
             Err(error @ EmbedError::Cancelled) => return Err(error.into()),
             Err(error) => {
@@ -89,7 +91,39 @@ pub async fn prepare(
             }
         }
     }
-    Ok(Prepared { documents: ready.into_iter().map(|(_, document)| document).collect(), failures })
+    let documents = ready.into_iter().map(|(_, document)| document).collect();
+    Ok(Prepared { documents, failures, usage })
+}
+
+/// A document and its index in the request.
+type Indexed = (usize, PreparedDocument);
+
+/// Gives the documents their chunks' vectors. A document that has a chunk without one fails, with that chunk's
+/// reason; the others do not.
+fn with_vectors(documents: Vec<Indexed>, embeddings: &Embeddings) -> (Vec<Indexed>, Vec<(u64, ItemResult)>) {
+    let (mut ready, mut failures) = (Vec::with_capacity(documents.len()), Vec::new());
+    let mut faults = embeddings.failures.iter().peekable();
+    let mut first = 0;
+    for (index, mut document) in documents {
+        let end = first + document.chunks.len();
+        let mut reason = None;
+        while let Some((_, error)) = faults.next_if(|(text, _)| *text < end) {
+            reason = reason.or(Some(error));
+        }
+        match reason {
+            Some(error) => {
+                let error = Error::from(error.clone());
+                failures.push((document.version, failure(index, Some(document.id), &error)));
+            }
+            None => {
+                let own = first * embeddings.dimensions..end * embeddings.dimensions;
+                document.vectors = embeddings.values[own].to_vec();
+                ready.push((index, document));
+            }
+        }
+        first = end;
+    }
+    (ready, failures)
 }
 
 /// Whose the chunks are: the end of each document's chunks, and its version.

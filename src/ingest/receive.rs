@@ -9,6 +9,7 @@ use crate::collection::catalog::{BatchRecord, Edit};
 use crate::collection::definition::{EmbeddingDefinition, Metric};
 use crate::collection::inbox::{self, AcceptedDocument};
 use crate::collection::publisher::{Operation, Write};
+use crate::dispatch::Usage;
 use crate::document::{BatchItem, Document, ItemResult, ItemStatus, WriteResponse, check_id};
 use crate::error::{Code, Error, Result};
 use crate::ingest::jobs::Jobs;
@@ -40,23 +41,24 @@ pub async fn write(collection: Arc<Collection>, items: Vec<BatchItem>, wait: boo
         }
     }
     if documents.is_empty() {
-        return Ok(response(None, results));
+        return Ok(response(None, results, Usage::default()));
     }
     if !wait {
         check_room(&collection)?;
     }
     let in_flight = InFlight::accept(&collection, &mut documents);
     if wait {
-        for outcome in publish_now(&collection, documents, in_flight).await? {
+        let (outcomes, usage) = publish_now(&collection, documents, in_flight).await?;
+        for outcome in outcomes {
             let index = outcome.index;
             results[index] = outcome;
         }
-        return Ok(response(None, results));
+        return Ok(response(None, results, usage));
     }
     // a task of its own: once the batch is named by the catalog, the worker must hear of it
     let task = tokio::spawn(park(collection, documents, in_flight));
     let job = task.await.map_err(|_| Error::internal("a write broke off"))??;
-    Ok(response(Some(job), results))
+    Ok(response(Some(job), results, Usage::default()))
 }
 
 /// Refuses a batch where too much waits already: what is accepted must not grow without bound while a provider
@@ -74,9 +76,9 @@ fn check_room(collection: &Collection) -> Result<()> {
     Err(Error::new(Code::Overloaded, message).with_retry_after(Duration::from_secs(5)))
 }
 
-fn response(job_id: Option<String>, results: Vec<ItemResult>) -> WriteResponse {
+fn response(job_id: Option<String>, results: Vec<ItemResult>, usage: Usage) -> WriteResponse {
     let failed = results.iter().filter(|result| result.status == ItemStatus::Failed).count();
-    WriteResponse { job_id, accepted: results.len() - failed, failed, results }
+    WriteResponse { job_id, accepted: results.len() - failed, failed, results, usage }
 }
 
 /// An item that failed.
@@ -170,12 +172,12 @@ impl Drop for InFlight {
     }
 }
 
-/// Prepares and publishes; returns the outcome of each document.
+/// Prepares and publishes; returns the outcome of each document, and what embedding them cost.
 async fn publish_now(
     collection: &Arc<Collection>,
     documents: Vec<AcceptedDocument>,
     in_flight: InFlight,
-) -> Result<Vec<ItemResult>> {
+) -> Result<(Vec<ItemResult>, Usage)> {
     let mut places: Vec<_> =
         documents.iter().map(|document| (document.version, document.index, document.id.clone())).collect();
     let prepared = prepare::prepare(collection, documents, &|_, _, _| {}).await?;
@@ -199,7 +201,7 @@ async fn publish_now(
             outcomes.push(ItemResult { index, id: Some(id), status, error: None });
         }
     }
-    Ok(outcomes)
+    Ok((outcomes, prepared.usage))
 }
 
 /// Makes the batch and its job durable and gives them to the worker. Returns the job's id.

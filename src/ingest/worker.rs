@@ -13,6 +13,7 @@ use crate::collection::catalog::BatchRecord;
 use crate::collection::failed;
 use crate::collection::inbox::{self, AcceptedDocument};
 use crate::collection::publisher::{BuiltSegment, Operation, newest_of_each};
+use crate::dispatch::Usage;
 use crate::document::ItemResult;
 use crate::error::{Code, Error, Result};
 use crate::ingest::jobs::Progress;
@@ -31,6 +32,8 @@ struct PreparedBatch {
     /// Documents that will be searchable (or give way to a later version).
     indexed: u64,
     failures: Vec<ItemResult>,
+    /// What embedding them cost.
+    usage: Usage,
 }
 
 impl PreparedBatch {
@@ -73,7 +76,14 @@ pub async fn run(collection: Arc<Collection>) {
             }
         }
     });
-    while let Some(records) = collection.take_batches(GROUP_BYTES).await {
+    // a cap on what a job may cost is kept where each job is embedded by itself
+    let capped = collection
+        .definition()
+        .embedding
+        .remote()
+        .is_some_and(|(_, remote)| remote.usd_cap_per_job.is_some());
+    let bytes = if capped { 0 } else { GROUP_BYTES };
+    while let Some(records) = collection.take_batches(bytes).await {
         let Some(group) = prepare_group(&collection, records).await else { break };
         if sender.send(group).await.is_err() {
             break;
@@ -108,7 +118,7 @@ async fn prepare_group(collection: &Arc<Collection>, records: Vec<BatchRecord>) 
                 }
             }
         }
-        batches.push(PreparedBatch { record, indexed: 0, failures });
+        batches.push(PreparedBatch { record, indexed: 0, failures, usage: Usage::default() });
     }
     let on_progress = |version: u64, step: Step, chunks: u64| {
         if let Some(progress) = progress.get(&version) {
@@ -119,8 +129,17 @@ async fn prepare_group(collection: &Arc<Collection>, records: Vec<BatchRecord>) 
         }
     };
     let prepared = prepare_each(collection, waiting, &on_progress).await?;
+    let mut chunks = vec![0; batches.len()];
     for document in &prepared.documents {
         batches[batch_of[&document.version]].indexed += 1;
+        chunks[batch_of[&document.version]] += document.chunks.len() as u64;
+    }
+    if chunks.iter().all(|count| *count == 0) {
+        chunks = batches.iter().map(|batch| batch.record.documents).collect(); // all of them failed
+    }
+    // batches that were embedded together share the cost by their chunks
+    for (batch, usage) in batches.iter_mut().zip(prepared.usage.split(&chunks)) {
+        batch.usage = usage;
     }
     for (version, failed) in prepared.failures {
         batches[batch_of[&version]].failures.push(failed);
@@ -152,6 +171,7 @@ async fn prepare_each(
         // they were counted the first time
         match prepare::prepare(collection, vec![document], &|_, _, _| {}).await {
             Ok(one) => {
+                all.usage += one.usage;
                 all.documents.extend(one.documents);
                 all.failures.extend(one.failures);
             }
@@ -246,7 +266,7 @@ async fn publish_once(collection: &Arc<Collection>, group: &PreparedGroup) -> Re
         let id = &batch.record.job;
         if cancelled.iter().any(|record| record.job == *id) {
             ended.extend(jobs.ended_by_cancel(id));
-        } else if let Some(mut job) = jobs.ended(id, batch.indexed, batch.failures.clone()) {
+        } else if let Some(mut job) = jobs.ended(id, batch.indexed, batch.failures.clone(), batch.usage) {
             job.failed_batch = keep_failed(collection, batch).await?;
             ended.push(job);
         }

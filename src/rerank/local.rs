@@ -104,7 +104,9 @@ impl Reranker for Local {
         let count = texts.len();
         let scores: Vec<f32> = self.rerank_some(query, texts).await?.into_iter().flatten().collect();
         if scores.len() < count {
-            return Err(RerankError::Timeout(self.deadline.as_millis() as u64));
+            let milliseconds = self.deadline.as_millis();
+            let message = format!("the reranker did not answer within {milliseconds} ms");
+            return Err(RerankError::Provider(message));
         }
         Ok(scores)
     }

@@ -1,24 +1,24 @@
 //! A second, slower look at the first hits.
 
-mod cohere;
 mod local;
+mod providers;
+mod remote;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use providers::{Provider, of};
+
 use async_trait::async_trait;
 
 use crate::collection::definition::RerankDefinition;
-use crate::embed::Http;
+use crate::dispatch::Http;
 
 /// Why a reranker gave no scores.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RerankError {
-    /// It did not answer in time.
-    #[error("the reranker did not answer within {0} ms")]
-    Timeout(u64),
-    /// It refused or failed.
+    /// It did not answer in time, refused or failed.
     #[error("{0}")]
     Provider(String),
 }
@@ -51,32 +51,33 @@ pub fn open(
     models_dir: &Path,
     threads: usize,
 ) -> Arc<dyn Reranker> {
-    match definition.clone() {
-        RerankDefinition::Local { model, candidates, timeout_ms, weight } => {
-            let deadline = Duration::from_millis(timeout_ms);
-            let opened = crate::local::find(models_dir, &model).and_then(|folder| {
-                local::Local::open(&folder, threads, candidates as usize, weight, deadline)
-            });
-            match opened {
-                Ok(local) => Arc::new(local),
-                Err(error) => Arc::new(Unavailable(error)),
-            }
-        }
-        RerankDefinition::Cohere { base_url, model, api_key_env, candidates, timeout_ms } => {
-            let (candidates, http) = (candidates as usize, http.clone());
-            Arc::new(cohere::Cohere { base_url, model, api_key_env, candidates, timeout_ms, http })
-        }
+    if let Some((provider, remote)) = of(definition) {
+        return Arc::new(remote::Remote::new(provider, remote, http));
     }
+    match open_local(definition, models_dir, threads) {
+        Ok(local) => Arc::new(local),
+        Err(error) => Arc::new(Unavailable(error)),
+    }
+}
+
+fn open_local(
+    definition: &RerankDefinition,
+    models_dir: &Path,
+    threads: usize,
+) -> Result<local::Local, String> {
+    let RerankDefinition::Local { model, candidates, timeout_ms, weight } = definition else {
+        return Err("the reranker is not a local one".into());
+    };
+    let folder = crate::local::find(models_dir, model)?;
+    let deadline = Duration::from_millis(*timeout_ms);
+    local::Local::open(&folder, threads, *candidates as usize, *weight, deadline)
 }
 
 /// Whether the reranker of `definition` can be opened; the error says why not.
 pub fn check(definition: &RerankDefinition, models_dir: &Path) -> Result<(), String> {
-    match definition {
-        RerankDefinition::Local { model, .. } => {
-            let folder = crate::local::find(models_dir, model)?;
-            local::Local::open(&folder, 1, 1, None, Duration::ZERO).map(drop)
-        }
-        RerankDefinition::Cohere { .. } => Ok(()),
+    match of(definition) {
+        Some(_) => Ok(()),
+        None => open_local(definition, models_dir, 1).map(drop),
     }
 }
 

@@ -20,6 +20,7 @@ use std::time::Instant;
 
 use crate::collection::Collection;
 use crate::collection::snapshot::Snapshot;
+use crate::dispatch::Usage;
 use crate::error::{Code, Error, Result};
 use crate::rerank::Reranker;
 use crate::search::fuse::Fused;
@@ -56,14 +57,14 @@ pub async fn search(
 ) -> Result<SearchResponse> {
     let begun = Instant::now();
     let plan = Arc::new(Plan::new(collection, request)?);
-    let (window, offset, id, mut timings) = match &plan.cursor {
+    let (window, offset, id, mut timings, usage) = match &plan.cursor {
         Some(cursor) => {
             let (id, offset) = windows.parse(cursor, plan.fingerprint)?;
-            (windows.get(id)?, offset, Some(id), Timings::default())
+            (windows.get(id)?, offset, Some(id), Timings::default(), Usage::default())
         }
         None => {
-            let (window, timings) = rank(collection, reranker, &plan).await?;
-            (Arc::new(window), 0, None, timings)
+            let (window, timings, usage) = rank(collection, reranker, &plan).await?;
+            (Arc::new(window), 0, None, timings, usage)
         }
     };
     let clock = Instant::now();
@@ -78,7 +79,7 @@ pub async fn search(
         Some(id) => windows.cursor(id, end, plan.fingerprint),
         None => windows.cursor(windows.keep(window), end, plan.fingerprint),
     });
-    Ok(SearchResponse { hits, next_cursor, status, timings })
+    Ok(SearchResponse { hits, next_cursor, status, timings, usage })
 }
 
 /// Recalls, fuses, groups and reranks: the whole window a search can page through.
@@ -86,11 +87,12 @@ async fn rank(
     collection: &Arc<Collection>,
     reranker: Option<&dyn Reranker>,
     plan: &Arc<Plan>,
-) -> Result<(Window, Timings)> {
+) -> Result<(Window, Timings, Usage)> {
     let snapshot: Arc<Snapshot> = collection.snapshot();
     let mut timings = Timings::default();
     let candidates = recall::recall(collection, &snapshot, plan, &mut timings).await?;
 
+    let usage = candidates.usage;
     let clock = Instant::now();
     let (view, planned) = (Arc::clone(&snapshot), Arc::clone(plan));
     let fuse = move || fuse::fuse(&view, &planned, candidates);
@@ -133,7 +135,7 @@ async fn rank(
     status.degraded = [&status.dense, &status.lexical, &status.rerank]
         .iter()
         .any(|stage| matches!(stage.state, StageState::Partial | StageState::Failed));
-    Ok((Window { snapshot, ranked, status }, timings))
+    Ok((Window { snapshot, ranked, status }, timings, usage))
 }
 
 fn stage(ran: bool, error: Option<&Error>) -> StageStatus {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::collection::Collection;
 use crate::collection::definition::Metric;
 use crate::collection::snapshot::Snapshot;
+use crate::dispatch::Usage;
 use crate::embed::Kind;
 use crate::error::{Error, Result};
 use crate::rows::RowSet;
@@ -42,6 +43,8 @@ pub struct Candidates {
     pub dense: Option<Result<Leg<Query>>>,
     /// The lexical leg; its query is the plan's.
     pub lexical: Option<Result<Leg<Arc<Statistics>>>>,
+    /// What embedding the query cost.
+    pub usage: Usage,
 }
 
 /// Rows each segment may answer with: alive, and passing the filter. `None`: all of them.
@@ -55,12 +58,12 @@ pub async fn recall(
     timings: &mut Timings,
 ) -> Result<Candidates> {
     let allowed = allowed(collection, snapshot, plan, timings).await?;
-    let ((dense, embed_ms, dense_ms), (lexical, lexical_ms)) = tokio::join!(
+    let ((dense, embed_ms, dense_ms, usage), (lexical, lexical_ms)) = tokio::join!(
         dense(collection, snapshot, plan, &allowed),
         lexical(collection, snapshot, plan, &allowed)
     );
     (timings.embed_ms, timings.dense_ms, timings.lexical_ms) = (embed_ms, dense_ms, lexical_ms);
-    Ok(Candidates { dense, lexical })
+    Ok(Candidates { dense, lexical, usage })
 }
 
 async fn allowed(
@@ -110,31 +113,34 @@ async fn dense(
     snapshot: &Arc<Snapshot>,
     plan: &Arc<Plan>,
     allowed: &Allowed,
-) -> (Option<Result<Leg<Query>>>, f32, f32) {
-    let Some(query) = &plan.dense else { return (None, 0.0, 0.0) };
+) -> (Option<Result<Leg<Query>>>, f32, f32, Usage) {
+    let mut usage = Usage::default();
+    let Some(query) = &plan.dense else { return (None, 0.0, 0.0, usage) };
     let clock = Instant::now();
     let vector = match query {
         DenseQuery::Vector(vector) => Ok(vector.clone()),
-        DenseQuery::Text(text) => embed(collection, text).await,
+        DenseQuery::Text(text) => embed(collection, text, &mut usage).await,
     };
     let embed_ms = millis(clock);
     let vector = match vector {
         Ok(vector) => vector,
-        Err(error) => return (Some(Err(error)), embed_ms, 0.0),
+        Err(error) => return (Some(Err(error)), embed_ms, 0.0, usage),
     };
     let clock = Instant::now();
     let dimensions = collection.record.dimensions.unwrap_or(0);
     let (view, planned, allowed) = (Arc::clone(snapshot), Arc::clone(plan), Arc::clone(allowed));
     let job = move || recall_dense(&view, &planned, &allowed, dimensions, &vector);
     let leg = collection.shared.pools.search.run(job).await.and_then(|leg| leg);
-    (Some(leg), embed_ms, millis(clock))
+    (Some(leg), embed_ms, millis(clock), usage)
 }
 
-async fn embed(collection: &Collection, text: &str) -> Result<Vec<f32>> {
+async fn embed(collection: &Collection, text: &str, usage: &mut Usage) -> Result<Vec<f32>> {
     let Some(embedder) = &collection.embedder else {
         return Err(Error::internal("the collection has no embedder"));
     };
     let embeddings = embedder.embed(vec![text.to_owned()], Kind::Query).await?;
+    *usage = embeddings.usage;
+    collection.spend(embeddings.usage);
     Ok(embeddings.values)
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::dispatch::Usage;
 use crate::document::Metadata;
 
 /// The answer to a search.
@@ -17,6 +18,9 @@ pub struct SearchResponse {
     pub status: Status,
     /// Where the time went.
     pub timings: Timings,
+    /// What embedding the query cost, where a provider did it.
+    #[serde(default, skip_serializing_if = "Usage::is_zero")]
+    pub usage: Usage,
 }
 
 /// A chunk that answers the query.

@@ -105,13 +105,8 @@ async fn a_reranker_reorders_and_one_that_fails_leaves_the_order() {
     let document_of = |n: usize| document(&format!("d{n}"), &format!("apple{}", " and".repeat(n)));
     let documents: Vec<_> = (0..5).map(document_of).collect();
     for (name, url) in [("working", &working.url), ("broken", &broken.url)] {
-        let rerank = RerankDefinition::Cohere {
-            base_url: url.clone(),
-            model: "test".into(),
-            api_key_env: String::new(),
-            candidates: 30,
-            timeout_ms: 3000,
-        };
+        let rerank = json!({"provider": "cohere", "base_url": url, "model": "test", "api_key_env": ""});
+        let rerank: RerankDefinition = serde_json::from_value(rerank).unwrap();
         engine.create_collection(name, Definition { rerank: Some(rerank), ..lexical() }).await.unwrap();
         engine.write(name, items(documents.clone()), true).await.unwrap();
     }

@@ -8,6 +8,7 @@ mod collections;
 mod crash;
 mod damage;
 mod degrade;
+mod dispatch;
 mod engine;
 mod filters;
 mod format;

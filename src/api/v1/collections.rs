@@ -245,8 +245,8 @@ mod tests {
         .unwrap();
         let mut expected = Definition::preset("openai-small").unwrap();
         expected.chunking.overlap_tokens = 8;
-        if let EmbeddingDefinition::Openai { dimensions, .. } = &mut expected.embedding {
-            *dimensions = 512;
+        if let EmbeddingDefinition::Openai(remote) = &mut expected.embedding {
+            remote.dimensions = 512;
         }
         assert_eq!((name.as_str(), definition), ("a", expected));
     }

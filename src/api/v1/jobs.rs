@@ -105,7 +105,8 @@ pub(in crate::api) async fn cancel(
 #[into_params(parameter_in = Query)]
 pub(in crate::api) struct FailuresQuery {
     /// `next` of the page before: only documents at a later position in the request.
-    after: Option<usize>,
+    #[param(maximum = 4_294_967_295u32)]
+    after: Option<u32>,
     /// Documents a page.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
@@ -126,7 +127,8 @@ pub(in crate::api) async fn failures(
     Query(query): Query<FailuresQuery>,
 ) -> Result<axum::Json<FailurePage>> {
     let limit = in_range("limit", query.limit.unwrap_or(100), 1..=1000)?;
-    engine.job_failures(&path.id, query.after, limit).await.map(axum::Json)
+    let after = query.after.map(|after| after as usize);
+    engine.job_failures(&path.id, after, limit).await.map(axum::Json)
 }
 
 /// Retries the failed documents of a job.

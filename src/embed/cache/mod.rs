@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::FutureExt;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use queries::Queries;
@@ -26,6 +27,7 @@ pub use store::StoreStats;
 
 use super::{Arrived, EmbedError, Embedder, Embeddings, Kind, Model};
 use crate::chunk::Tokenizer;
+use crate::dispatch::Usage;
 use crate::runtime::Pools;
 
 /// Names what a vector is of. A hash that nobody can make collide: texts of one client must not get at the
@@ -144,15 +146,20 @@ fn look_up(store: &Store, model: &Model, texts: Vec<String>) -> LookedUp {
 }
 
 impl LookedUp {
-    /// Puts the vectors of the missing in their places.
-    fn complete(mut self, embedded: &Embeddings) -> Embeddings {
+    /// Puts the vectors of the missing in their places; one that failed is missing in all of its own.
+    fn complete(mut self, embedded: Embeddings) -> Embeddings {
         let dimensions = self.dimensions;
-        for (vector, places) in embedded.rows().zip(self.places) {
-            for at in places {
+        for (vector, places) in embedded.rows().zip(&self.places) {
+            for &at in places {
                 self.values[at * dimensions..][..dimensions].copy_from_slice(vector);
             }
         }
-        Embeddings { dimensions, values: self.values }
+        let mut failures = Vec::new();
+        for (missing, error) in &embedded.failures {
+            failures.extend(self.places[*missing].iter().map(|&at| (at, error.clone())));
+        }
+        failures.sort_by_key(|(at, _)| *at);
+        Embeddings { dimensions, values: self.values, failures, usage: embedded.usage }
     }
 }
 
@@ -170,7 +177,7 @@ impl Cached {
             arrived(run.start, &looked_up.values[run.start * dimensions..run.end * dimensions]);
         }
         if missing.is_empty() {
-            return Ok(looked_up.complete(&Embeddings::default()));
+            return Ok(looked_up.complete(Embeddings::default()));
         }
         let (keys, places) = (&looked_up.keys, &looked_up.places);
         // Written here and not by another thread, for there must be no moment at which a vector was paid for and
@@ -183,14 +190,26 @@ impl Cached {
             }
         };
         let embedded = self.embedder.embed_each(missing, Kind::Document, &keep).await?;
-        Ok(looked_up.complete(&embedded))
+        Ok(looked_up.complete(embedded))
     }
 
-    async fn query(&self, text: String) -> Result<Arc<[f32]>, EmbedError> {
+    /// The vector of a query, and what it cost: nothing, where another call asked for it.
+    async fn query(&self, text: String) -> Result<(Arc<[f32]>, Usage), EmbedError> {
         let key = key(self.model(), Kind::Query, &text);
         let embedder = Arc::clone(&self.embedder);
-        let run = async move { Ok(embedder.embed(vec![text], Kind::Query).await?.values.into()) };
-        self.queries.get(key, || run.boxed()).await
+        let cost = Arc::new(Mutex::new(Usage::default()));
+        let told = Arc::clone(&cost);
+        let run = async move {
+            let mut embedded = embedder.embed(vec![text], Kind::Query).await?;
+            *told.lock() = embedded.usage;
+            match embedded.failures.pop() {
+                Some((_, error)) => Err(error),
+                None => Ok(embedded.values.into()),
+            }
+        };
+        let vector = self.queries.get(key, || run.boxed()).await?;
+        let usage = *cost.lock();
+        Ok((vector, usage))
     }
 }
 
@@ -219,10 +238,14 @@ impl Embedder for Cached {
             Kind::Query => {
                 let count = texts.len();
                 let vectors = futures::future::try_join_all(texts.into_iter().map(|text| self.query(text)));
-                let mut values = Vec::with_capacity(count * self.model().dimensions);
-                vectors.await?.iter().for_each(|vector| values.extend_from_slice(vector));
+                let dimensions = self.model().dimensions;
+                let (mut values, mut usage) = (Vec::with_capacity(count * dimensions), Usage::default());
+                for (vector, cost) in vectors.await? {
+                    values.extend_from_slice(&vector);
+                    usage += cost;
+                }
                 arrived(0, &values);
-                Ok(Embeddings { dimensions: self.model().dimensions, values })
+                Ok(Embeddings { dimensions, values, failures: Vec::new(), usage })
             }
         }
     }

@@ -66,7 +66,7 @@ impl Embedder for Fake {
             arrived(at, &vector(&text));
             values.extend(vector(&text));
         }
-        Ok(Embeddings { dimensions: 3, values })
+        Ok(Embeddings { dimensions: 3, values, ..Embeddings::default() })
     }
 }
 

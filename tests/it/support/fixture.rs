@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gleaner::collection::definition::{
-    Analyzer, ChunkingDefinition, ChunkingStrategy, Definition, EmbeddingDefinition, EmbeddingEncoding,
-    TextDefinition,
+    Analyzer, ChunkingDefinition, ChunkingStrategy, Definition, EmbeddingDefinition, TextDefinition,
 };
+use gleaner::collection::remote::{EmbeddingEncoding, RemoteEmbedding};
 use gleaner::collection::verify::{VerifyReport, verify};
+use gleaner::dispatch::Network;
 use gleaner::document::{BatchItem, Document, StoredDocument};
 use gleaner::engine::{Engine, EngineConfig};
 use gleaner::search::request::SearchRequest;
@@ -26,6 +27,7 @@ pub fn config(dir: &Path) -> EngineConfig {
         models_dir: "models".into(),
         disk,
         max_waiting_bytes: 1 << 30,
+        provider_network: Network::default(),
         embedding_cache_bytes: 64 << 20,
     }
 }
@@ -81,17 +83,13 @@ pub fn client(dimensions: u32) -> Definition {
 
 /// Two dimensions from a provider at that address.
 pub fn openai(base_url: &str) -> Definition {
-    let embedding = EmbeddingDefinition::Openai {
-        base_url: base_url.into(),
-        model: "test".into(),
-        api_key_env: String::new(),
-        dimensions: 2,
-        send_dimensions: false,
+    let remote = RemoteEmbedding {
+        base_url: Some(base_url.into()),
+        api_key_env: Some(String::new()),
         encoding: EmbeddingEncoding::Float,
-        max_tokens: 512,
-        document_prefix: String::new(),
-        query_prefix: String::new(),
+        ..RemoteEmbedding::new("test", 2)
     };
+    let embedding = EmbeddingDefinition::Openai(remote);
     Definition { embedding, ..lexical() }
 }
 

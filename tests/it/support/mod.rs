@@ -4,5 +4,6 @@ pub mod counting;
 pub mod fixture;
 pub mod provider;
 pub mod random;
+pub mod scripted;
 pub mod server;
 pub mod sim_disk;

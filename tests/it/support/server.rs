@@ -269,6 +269,12 @@ impl Server {
         std::mem::take(&mut self.log.lock().unwrap().errors)
     }
 
+    /// What it logged lately.
+    pub fn log(&self) -> String {
+        let log = self.log.lock().unwrap();
+        log.last.iter().flat_map(|line| [line, "\n"]).collect()
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         let pid = self.child.id().to_string();

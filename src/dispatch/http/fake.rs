@@ -31,6 +31,13 @@ impl Fake {
         delay: Duration,
         answer: impl Fn(usize, &Value) -> Response + Send + Sync + 'static,
     ) -> Fake {
+        Fake::start_with(move |call, body| (delay, answer(call, body))).await
+    }
+
+    /// Answers each call by what `answer` makes of its number (from 0) and body, after the time it says.
+    pub async fn start_with(
+        answer: impl Fn(usize, &Value) -> (Duration, Response) + Send + Sync + 'static,
+    ) -> Fake {
         let calls = Arc::new(Mutex::new(Vec::new()));
         let (log, answer) = (calls.clone(), Arc::new(answer));
         let handler = move |uri: Uri, headers: HeaderMap, body: Bytes| {
@@ -42,8 +49,9 @@ impl Fake {
             };
             let answer = answer.clone();
             async move {
+                let (delay, response) = answer(call, &body);
                 tokio::time::sleep(delay).await;
-                answer(call, &body)
+                response
             }
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -15,7 +15,7 @@ use crate::collection::catalog::{Catalog, CollectionRecord, CollectionState, Edi
 use crate::collection::definition::{Definition, RerankDefinition};
 use crate::collection::publisher::Operation;
 use crate::collection::{Collection, Shared, documents, maintenance, recovery};
-use crate::dispatch::{Endpoint, Http, Network, Usage};
+use crate::dispatch::{Endpoint, Http, ProviderAccess, Usage};
 use crate::document::{BatchItem, DeleteResponse, DocumentPage, StoredDocument, WriteResponse};
 use crate::embed::{CacheStats, Embedder, Embedders, EmbeddingCache, Unavailable};
 use crate::error::{Code, Error, Result};
@@ -47,8 +47,8 @@ pub struct EngineConfig {
     pub max_waiting_bytes: u64,
     /// The most bytes of document vectors that are kept so as not to embed the same text again; 0: none.
     pub embedding_cache_bytes: u64,
-    /// How near providers may be.
-    pub provider_network: Network,
+    /// What definitions may make it reach.
+    pub provider_access: ProviderAccess,
 }
 
 /// A collection as it is listed.
@@ -145,7 +145,7 @@ impl Engine {
             disk,
             max_waiting_bytes,
             embedding_cache_bytes,
-            provider_network,
+            provider_access,
         } = config;
         if !data_dir.exists() {
             disk.create_dir(&data_dir)?;
@@ -168,7 +168,7 @@ impl Engine {
             maintenance: tokio::sync::Notify::new(),
             pools: pools.clone(),
         });
-        let http = Http::new(provider_network);
+        let http = Http::new(provider_access);
         let cache = EmbeddingCache::new(recovery::cache_dir(&shared.dir), embedding_cache_bytes);
         let embedders = Embedders::new(pools, http.clone(), cache, models_dir.clone());
         let mut collections = BTreeMap::new();
@@ -226,8 +226,9 @@ impl Engine {
             );
             return Err(Error::new(Code::CollectionExists, message).with_param("name"));
         }
-        definition.check_addresses(self.http.network())?;
-        definition.check_keys()?;
+        let access = self.http.access();
+        definition.check_addresses(access.network)?;
+        definition.check_keys(access)?;
         let embedder = self.embedders.open(&definition.embedding).map_err(|error| {
             Error::new(Code::InvalidDefinition, error.to_string()).with_param("embedding")
         })?;

@@ -50,7 +50,7 @@ struct DocumentsBody<'a> {
 /// Opens the data directory of `config`.
 pub async fn open_engine(config: &Config) -> AnyResult<Arc<Engine>> {
     let data_dir = config.data_dir.clone();
-    let Config { threads, max_waiting_bytes, embedding_cache_bytes, provider_network, .. } = *config;
+    let Config { threads, max_waiting_bytes, embedding_cache_bytes, .. } = *config;
     let (models_dir, disk) = (config.models_dir.clone(), Arc::new(OsDisk));
     let engine = EngineConfig {
         data_dir,
@@ -59,7 +59,7 @@ pub async fn open_engine(config: &Config) -> AnyResult<Arc<Engine>> {
         disk,
         max_waiting_bytes,
         embedding_cache_bytes,
-        provider_network,
+        provider_access: config.provider_access.clone(),
     };
     Engine::open(engine).await.map_err(|error| {
         let hint = match error.code {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::collection::remote::{EmbeddingProvider, RemoteEmbedding, RemoteRerank, rerank_timeout_ms};
-use crate::dispatch::Network;
+use crate::dispatch::{Network, ProviderAccess};
 use crate::error::{Code, Error, Result};
 
 /// A collection's definition. Every part has a default: `{}` is a complete definition.
@@ -426,7 +426,7 @@ impl Definition {
     }
 
     /// Whether providers' keys are there: a collection without its key would accept documents only to fail them.
-    pub fn check_keys(&self) -> Result<()> {
+    pub fn check_keys(&self, access: &ProviderAccess) -> Result<()> {
         let embedding = self.embedding.remote().map(|(_, remote)| remote.keys()).unwrap_or_default();
         let rerank = self.rerank.as_ref().and_then(crate::rerank::of).map(|(_, remote)| {
             let key = remote.key();
@@ -434,7 +434,7 @@ impl Definition {
             (field.to_owned(), key)
         });
         for (param, key) in embedding.into_iter().chain(rerank) {
-            key.check().map_err(|message| {
+            key.check(access.keys_dir.as_deref()).map_err(|message| {
                 let message = format!(
                     "{message}: start gleaner with it, or give an empty api_key_env for a provider without keys"
                 );

@@ -47,7 +47,7 @@ pub struct RemoteEmbedding {
     /// The environment variable that holds the key; empty: no key is sent; absent: the provider's usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
-    /// A file on the server that holds the key, in place of the variable. It is read for each request.
+    /// Name of a file in the folder `provider_keys_dir` of the server, with the key in place of the variable; read anew for each request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1)]
     pub api_key_file: Option<String>,
@@ -151,7 +151,7 @@ pub struct EndpointDefinition {
     /// The environment variable that holds its key; empty: no key is sent; absent: the same key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
-    /// A file that holds its key.
+    /// Name of a file of `provider_keys_dir` that holds its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1)]
     pub api_key_file: Option<String>,
@@ -186,7 +186,7 @@ pub struct RemoteRerank {
     /// The environment variable that holds the key; empty: no key is sent; absent: the provider's usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
-    /// A file on the server that holds the key, in place of the variable. It is read for each request.
+    /// Name of a file in the folder `provider_keys_dir` of the server, with the key in place of the variable; read anew for each request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1)]
     pub api_key_file: Option<String>,

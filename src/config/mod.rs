@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use raw::{LogFormat, RawConfig};
 
-use crate::dispatch::Network;
+use crate::dispatch::ProviderAccess;
 
 /// The environment variable that holds the bearer key. There is no flag for it: flags are visible to every
 /// process of the machine.
@@ -40,8 +40,8 @@ pub struct Config {
     pub embedding_cache_bytes: u64,
     /// What is logged and how.
     pub log: LogConfig,
-    /// How near embedding and rerank providers may be.
-    pub provider_network: Network,
+    /// What definitions may make gleaner reach.
+    pub provider_access: ProviderAccess,
     /// The HTTP server.
     pub server: ServerConfig,
 }
@@ -165,7 +165,10 @@ impl Config {
             models_dir: raw.models_dir.unwrap_or_else(|| PathBuf::from("models")),
             max_waiting_bytes: waiting_mib << 20,
             embedding_cache_bytes: cache_mib << 20,
-            provider_network: raw.provider_network.unwrap_or_default(),
+            provider_access: ProviderAccess {
+                network: raw.provider_network.unwrap_or_default(),
+                keys_dir: raw.provider_keys_dir,
+            },
             log: LogConfig { level: raw.log_level, format: raw.log_format },
             server,
         })

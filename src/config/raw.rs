@@ -41,6 +41,15 @@ pub struct RawConfig {
         hide_short_help = true
     )]
     pub provider_network: Option<Network>,
+    /// Folder of files with providers' keys, which `api_key_file` of a definition names
+    #[arg(
+        long,
+        env = "GLEANER_PROVIDER_KEYS_DIR",
+        global = true,
+        value_name = "DIR",
+        hide_short_help = true
+    )]
+    pub provider_keys_dir: Option<PathBuf>,
     /// What is logged: off, error, warn, info, debug, trace, or tracing directives
     #[arg(long, env = "GLEANER_LOG_LEVEL", global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -118,6 +127,7 @@ impl RawConfig {
             models_dir: self.models_dir.or(lower.models_dir),
             embedding_cache_mib: self.embedding_cache_mib.or(lower.embedding_cache_mib),
             provider_network: self.provider_network.or(lower.provider_network),
+            provider_keys_dir: self.provider_keys_dir.or(lower.provider_keys_dir),
             log_level: self.log_level.or(lower.log_level),
             log_format: self.log_format.or(lower.log_format),
             listen: self.listen.or(lower.listen),

@@ -2,11 +2,21 @@
 //! network can.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde::Deserialize;
+
+/// What definitions may make gleaner reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProviderAccess {
+    /// How near providers may be.
+    pub network: Network,
+    /// The folder of files with their keys; `None`: keys are in the environment only.
+    pub keys_dir: Option<PathBuf>,
+}
 
 /// How near providers may be. Each includes those before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Deserialize)]

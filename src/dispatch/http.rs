@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 
-use super::address::{Network, Resolver};
+use super::address::{ProviderAccess, Resolver};
 use super::key::{Auth, Key, KeySource};
 use super::retry::retry_after;
 use super::{Failure, Fault, RateLimit, RateLimits};
@@ -46,7 +46,7 @@ pub struct Answer {
 /// The process's HTTP clients. Clones share them; they are built at the first request.
 #[derive(Clone, Debug, Default)]
 pub struct Http {
-    network: Network,
+    access: Arc<ProviderAccess>,
     clients: Arc<OnceLock<Result<Clients, String>>>,
 }
 
@@ -57,14 +57,14 @@ struct Clients {
 }
 
 impl Http {
-    /// Clients that are not built yet, for providers in that network.
-    pub fn new(network: Network) -> Self {
-        Self { network, clients: Arc::default() }
+    /// Clients that are not built yet, for the providers that may be reached.
+    pub fn new(access: ProviderAccess) -> Self {
+        Self { access: Arc::new(access), clients: Arc::default() }
     }
 
-    /// How near providers may be.
-    pub fn network(&self) -> Network {
-        self.network
+    /// What may be reached.
+    pub fn access(&self) -> &ProviderAccess {
+        &self.access
     }
 
     fn client(&self, url: &str) -> Result<&Client, String> {
@@ -77,7 +77,7 @@ impl Http {
                 .redirect(reqwest::redirect::Policy::none())
                 // repeating is the dispatcher's business
                 .retry(reqwest::retry::never())
-                .dns_resolver(Arc::new(Resolver { network: self.network, plain }));
+                .dns_resolver(Arc::new(Resolver { network: self.access.network, plain }));
             // what is near is asked directly
             let builder = if plain { builder.no_proxy() } else { builder.https_only(true) };
             builder.build().map_err(|error| format!("the HTTP client could not be built: {error}"))
@@ -94,9 +94,9 @@ impl Http {
     /// Posts once. A failure says what to do next.
     pub async fn post(&self, post: Post<'_>) -> Result<Answer, Failure> {
         let setup = |message| Failure::new(Fault::Setup, message);
-        super::address::check_url(post.url.split('?').next().unwrap_or_default(), self.network)
+        super::address::check_url(post.url.split('?').next().unwrap_or_default(), self.access.network)
             .map_err(setup)?;
-        let key = post.key.read(post.auth).map_err(setup)?;
+        let key = post.key.read(post.auth, self.access.keys_dir.as_deref()).map_err(setup)?;
         let client = self.client(post.url).map_err(setup)?;
         let mut request =
             client.post(post.url).header(CONTENT_TYPE, "application/json").body(Bytes::from(post.body));

@@ -1,6 +1,6 @@
 //! A provider's key: read when it is needed, so that a new one needs no restart, and shown nowhere.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
@@ -9,9 +9,12 @@ use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 pub struct KeySource {
     /// An environment variable; empty: none.
     pub env: String,
-    /// A file; empty: none. Comes before the variable.
+    /// A file of the folder of keys; empty: none. Comes before the variable.
     pub file: String,
 }
+
+/// Variables of gleaner itself, its own key among them, are no business of a provider's.
+const OWN_VARIABLES: &str = "GLEANER_";
 
 /// Which header carries the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +32,37 @@ pub(super) struct Key {
 }
 
 impl KeySource {
-    /// Whether the key is there; the error says what is missing.
-    pub fn check(&self) -> Result<(), String> {
-        self.read(Auth::Bearer).map(drop)
+    /// Whether the key is there; the error says what is missing. `folder` is where files of keys are.
+    pub fn check(&self, folder: Option<&Path>) -> Result<(), String> {
+        self.read(Auth::Bearer, folder).map(drop)
     }
 
-    pub(super) fn read(&self, auth: Auth) -> Result<Key, String> {
+    /// A definition must not send just any file to just any server: keys lie in one folder, which only who runs
+    /// gleaner can name.
+    fn path(&self, folder: Option<&Path>) -> Result<PathBuf, String> {
+        let Some(folder) = folder else {
+            return Err(format!(
+                "`{}` names a file of the folder of providers' keys, but the setting provider_keys_dir names none",
+                self.file
+            ));
+        };
+        if self.file.starts_with('.') || self.file.contains(['/', '\\']) {
+            return Err(format!(
+                "`{}` must be the name of a file in the folder of providers' keys (provider_keys_dir), without a path",
+                self.file
+            ));
+        }
+        Ok(folder.join(&self.file))
+    }
+
+    pub(super) fn read(&self, auth: Auth, folder: Option<&Path>) -> Result<Key, String> {
         let (text, place) = match (&*self.file, &*self.env) {
             ("", "") => return Ok(Key { secret: String::new(), header: None }),
+            ("", variable) if variable.starts_with(OWN_VARIABLES) => {
+                return Err(format!(
+                    "the environment variable {variable} is gleaner's own: give the provider's key another name"
+                ));
+            }
             ("", variable) => {
                 let text = std::env::var(variable).map_err(|_| {
                     format!("the environment variable {variable}, which holds the provider's key, is not set")
@@ -44,7 +70,7 @@ impl KeySource {
                 (text, format!("the environment variable {variable}"))
             }
             (file, _) => {
-                let text = std::fs::read_to_string(Path::new(file)).map_err(|error| {
+                let text = std::fs::read_to_string(self.path(folder)?).map_err(|error| {
                     format!(
                         "the file {file}, which holds the provider's key, can't be read: {}",
                         error.kind()
@@ -101,42 +127,49 @@ impl Key {
 mod tests {
     use super::*;
 
-    fn file(content: &str) -> (tempfile::NamedTempFile, KeySource) {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&file, content).unwrap();
-        let source = KeySource { file: file.path().to_str().unwrap().into(), ..KeySource::default() };
-        (file, source)
+    fn file(content: &str) -> (tempfile::TempDir, KeySource) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("key"), content).unwrap();
+        (folder, KeySource { file: "key".into(), ..KeySource::default() })
     }
 
     #[test]
     fn a_key_comes_from_a_file_or_a_variable_and_a_new_one_needs_no_restart() {
-        let (path, source) = file(" sk-first \n");
-        let header = |auth| source.read(auth).unwrap().header().unwrap();
+        let (folder, source) = file(" sk-first \n");
+        let header = |auth| source.read(auth, Some(folder.path())).unwrap().header().unwrap();
         assert_eq!(header(Auth::Bearer), (AUTHORIZATION, HeaderValue::from_static("Bearer sk-first")));
-        std::fs::write(&path, "sk-second").unwrap();
+        std::fs::write(folder.path().join("key"), "sk-second").unwrap();
         let (name, value) = header(Auth::Header("api-key"));
         assert_eq!((name.as_str(), value.to_str().unwrap()), ("api-key", "sk-second"));
         assert!(value.is_sensitive());
         let variable = KeySource { env: "CARGO_PKG_NAME".into(), ..KeySource::default() };
-        variable.check().unwrap();
-        assert!(KeySource::default().read(Auth::Bearer).unwrap().header().is_none());
+        variable.check(None).unwrap();
+        assert!(KeySource::default().read(Auth::Bearer, None).unwrap().header().is_none());
     }
 
     #[test]
     fn what_is_wrong_with_a_key_is_said_without_it() {
-        let named =
-            |env: &str, file: &str| KeySource { env: env.into(), file: file.into() }.check().unwrap_err();
-        assert!(named("GLEANER_NO_SUCH_KEY", "").contains("GLEANER_NO_SUCH_KEY"));
-        assert!(named("", "/nonexistent/key").contains("/nonexistent/key"));
-        assert!(file("  ").1.check().unwrap_err().contains("empty"));
-        let bad = file("two\nlines").1.check().unwrap_err();
+        let wrong = |env: &str, file: &str, folder: Option<&Path>| {
+            KeySource { env: env.into(), file: file.into() }.check(folder).unwrap_err()
+        };
+        assert!(wrong("NO_SUCH_KEY", "", None).contains("NO_SUCH_KEY"));
+        assert!(wrong("GLEANER_API_KEY", "", None).contains("gleaner's own"));
+        assert!(wrong("", "key", None).contains("provider_keys_dir"));
+        let (empty, source) = file("  ");
+        assert!(source.check(Some(empty.path())).unwrap_err().contains("empty"));
+        assert!(wrong("", "other", Some(empty.path())).contains("other"));
+        for outside in ["/etc/hostname", "../key", "a/b", ".", ".hidden", "a\\b"] {
+            assert!(wrong("", outside, Some(empty.path())).contains("without a path"), "{outside}");
+        }
+        let (folder, source) = file("two\nlines");
+        let bad = source.check(Some(folder.path())).unwrap_err();
         assert!(bad.contains("characters") && !bad.contains("lines"), "{bad}");
     }
 
     #[test]
     fn a_repeated_key_is_taken_out_whole_or_in_part() {
-        let (_file, source) = file("sk-abcdefghijklmnopqrstuvwxyz0123456789");
-        let key = source.read(Auth::Bearer).unwrap();
+        let (folder, source) = file("sk-abcdefghijklmnopqrstuvwxyz0123456789");
+        let key = source.read(Auth::Bearer, Some(folder.path())).unwrap();
         assert_eq!(key.redact("no sk-abcdefghijklmnopqrstuvwxyz0123456789, sorry"), "no [key], sorry");
         assert_eq!(
             key.redact("it begins sk-abcdefgh… and ends in stuvwxyz0123456789!"),

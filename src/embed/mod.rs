@@ -29,6 +29,9 @@ use crate::dispatch::Usage;
 pub struct Model {
     /// Names the vector space: vectors of different ids are never compared.
     pub id: String,
+    /// Who computes its vectors: provider and address, empty for a model on this machine. Two servers may call
+    /// different models by one name, so what one embedded is not taken for the other's.
+    pub origin: String,
     /// Length of its vectors.
     pub dimensions: usize,
     /// The most tokens it reads of one text, without special tokens.

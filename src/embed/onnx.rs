@@ -46,6 +46,7 @@ impl Onnx {
         let max_tokens = manifest.max_tokens.saturating_sub(SPECIAL_TOKENS);
         let model = Model {
             id,
+            origin: String::new(),
             dimensions: manifest.dimensions,
             max_tokens,
             dense_weight: manifest.weight,

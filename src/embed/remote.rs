@@ -71,6 +71,7 @@ impl Remote {
         let limits =
             Limits { requests: definition.requests_per_minute, tokens: definition.tokens_per_minute };
         let own = definition.base_url.clone().unwrap_or_else(|| table.base_url.into());
+        let origin = format!("{provider:?} {}", own.trim_end_matches('/'));
         let mut addresses =
             vec![(provider, own, definition.deployment.clone(), definition.key(), limits, 0, 1)];
         addresses.extend(definition.endpoints.iter().map(|other| {
@@ -115,7 +116,7 @@ impl Remote {
             .collect();
         let price = definition.usd_per_million_tokens.unwrap_or(0.0);
         Remote {
-            model: model(definition, table.max_tokens),
+            model: model(definition, table.max_tokens, origin),
             document_prefix: definition.document_prefix.clone(),
             query_prefix: definition.query_prefix.clone(),
             endpoints: Endpoints::new(clients.iter().map(|(endpoint, _)| Arc::clone(endpoint)).collect()),
@@ -201,7 +202,7 @@ impl Remote {
 }
 
 /// What the collection needs to know of it.
-fn model(definition: &RemoteEmbedding, max_tokens: u32) -> Model {
+fn model(definition: &RemoteEmbedding, max_tokens: u32, origin: String) -> Model {
     let mut id = format!("{}-{}", definition.model, definition.dimensions);
     if !(definition.document_prefix.is_empty() && definition.query_prefix.is_empty()) {
         let prefixes = format!("{}\0{}", definition.document_prefix, definition.query_prefix);
@@ -209,6 +210,7 @@ fn model(definition: &RemoteEmbedding, max_tokens: u32) -> Model {
     }
     Model {
         id,
+        origin,
         dimensions: definition.dimensions as usize,
         max_tokens: definition.max_tokens.unwrap_or(max_tokens) as usize,
         dense_weight: 0.6,
@@ -341,7 +343,10 @@ impl Embedder for Remote {
     }
 
     async fn warm(&self) -> Result<(), EmbedError> {
-        self.clients.iter().try_for_each(|(_, client)| client.key.check()).map_err(EmbedError::Config)
+        self.clients
+            .iter()
+            .try_for_each(|(_, client)| client.key.check(client.http.access().keys_dir.as_deref()))
+            .map_err(EmbedError::Config)
     }
 }
 

@@ -66,6 +66,7 @@ impl StaticModel {
         let dimensions = file.dimensions;
         let model = Model {
             id,
+            origin: String::new(),
             dimensions,
             max_tokens: MAX_TOKENS,
             dense_weight: 0.3,

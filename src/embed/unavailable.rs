@@ -18,8 +18,15 @@ pub struct Unavailable {
 impl Unavailable {
     /// The model with that id and vectors of that length, which failed with `error`.
     pub fn new(id: String, dimensions: usize, error: EmbedError) -> Unavailable {
-        let model =
-            Model { id, dimensions, max_tokens: 256, dense_weight: 0.5, dense_floor: 0.0, english: false };
+        let model = Model {
+            id,
+            origin: String::new(),
+            dimensions,
+            max_tokens: 256,
+            dense_weight: 0.5,
+            dense_floor: 0.0,
+            english: false,
+        };
         Unavailable { model, error }
     }
 }

@@ -15,7 +15,7 @@ use futures::future::try_join_all;
 use serde::Serialize;
 
 use crate::collection::definition::{Definition, EmbeddingDefinition};
-use crate::dispatch::Network;
+use crate::dispatch::ProviderAccess;
 use crate::document::{Document, ItemStatus};
 use crate::engine::{Engine, EngineConfig};
 use crate::error::{Code, Error, Result};
@@ -125,7 +125,7 @@ pub async fn run(folder: &Path, options: EvalOptions, progress: impl Fn(&str)) -
         disk,
         max_waiting_bytes: 1 << 30,
         embedding_cache_bytes: 0,
-        provider_network: Network::default(),
+        provider_access: ProviderAccess::default(),
     };
     let engine = Engine::open(config).await?;
     engine.create_collection(COLLECTION, options.definition).await?;

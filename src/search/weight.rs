@@ -31,6 +31,7 @@ mod tests {
     fn an_english_model_is_trusted_with_latin_script() {
         let mut model = Model {
             id: "m".into(),
+            origin: String::new(),
             dimensions: 3,
             max_tokens: 10,
             dense_weight: 0.5,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gleaner::collection::definition::{Definition, VectorDefinition};
-use gleaner::dispatch::Network;
+use gleaner::dispatch::ProviderAccess;
 use gleaner::document::Document;
 use gleaner::engine::{Engine, EngineConfig};
 use gleaner::store::disk::DiskFile;
@@ -109,7 +109,7 @@ async fn segments_stay_few_while(pool: &'static str) {
         models_dir: "models".into(),
         max_waiting_bytes: 1 << 30,
         embedding_cache_bytes: 0,
-        provider_network: Network::default(),
+        provider_access: ProviderAccess::default(),
     };
     let engine = Engine::open(config).await.unwrap();
     let vector = VectorDefinition { graph_min_rows: 100, ..VectorDefinition::default() };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gleaner::Code;
 use gleaner::collection::definition::{Definition, VectorDefinition};
-use gleaner::dispatch::Network;
+use gleaner::dispatch::ProviderAccess;
 use gleaner::document::Document;
 use gleaner::engine::{Engine, EngineConfig};
 use serde_json::json;
@@ -178,7 +178,7 @@ async fn workload(disk: &SimDisk, dir: &Path) -> Told {
         models_dir: "models".into(),
         max_waiting_bytes: 1 << 30,
         embedding_cache_bytes: 0,
-        provider_network: Network::default(),
+        provider_access: ProviderAccess::default(),
     };
     let Ok(engine) = Engine::open(config).await else {
         assert!(disk.is_off() || disk.has_failed());

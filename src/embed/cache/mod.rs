@@ -88,8 +88,10 @@ fn key(model: &Model, kind: Kind, text: &str) -> Key {
     };
     let mut hash = Sha256::new();
     hash.update(RECIPE.to_le_bytes());
-    hash.update((model.id.len() as u64).to_le_bytes());
-    hash.update(model.id.as_bytes());
+    for name in [&model.id, &model.origin] {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name.as_bytes());
+    }
     hash.update((model.dimensions as u64).to_le_bytes());
     hash.update([kind]);
     hash.update(text.as_bytes());

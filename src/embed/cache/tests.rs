@@ -17,6 +17,7 @@ impl Fake {
     fn new(id: &str) -> Arc<Fake> {
         let model = Model {
             id: id.into(),
+            origin: String::new(),
             dimensions: 3,
             max_tokens: 100,
             dense_weight: 0.5,

@@ -9,7 +9,7 @@ use gleaner::collection::definition::{
 };
 use gleaner::collection::remote::{EmbeddingEncoding, RemoteEmbedding};
 use gleaner::collection::verify::{VerifyReport, verify};
-use gleaner::dispatch::Network;
+use gleaner::dispatch::ProviderAccess;
 use gleaner::document::{BatchItem, Document, StoredDocument};
 use gleaner::engine::{Engine, EngineConfig};
 use gleaner::search::request::SearchRequest;
@@ -27,7 +27,7 @@ pub fn config(dir: &Path) -> EngineConfig {
         models_dir: "models".into(),
         disk,
         max_waiting_bytes: 1 << 30,
-        provider_network: Network::default(),
+        provider_access: ProviderAccess::default(),
         embedding_cache_bytes: 64 << 20,
     }
 }

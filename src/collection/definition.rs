@@ -271,7 +271,7 @@ pub struct VectorDefinition {
     #[schema(minimum = 1, maximum = 10000)]
     pub ef_search: Option<u32>,
     /// Segments of fewer rows are scanned: no graph is built for them.
-    #[schema(maximum = 4_294_967_295u32)]
+    #[schema(value_type = u64, maximum = 4_294_967_295u32)]
     pub graph_min_rows: u32,
 }
 
@@ -329,7 +329,7 @@ pub struct FusionDefinition {
     pub dense_floor: Option<f32>,
     /// The constant of `rrf`; absent: 60.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 4_294_967_295u32)]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 4_294_967_295u32)]
     pub rrf_k: Option<u32>,
 }
 

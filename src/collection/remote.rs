@@ -66,7 +66,7 @@ pub struct RemoteEmbedding {
     pub encoding: EmbeddingEncoding,
     /// The most tokens the model takes in one text; absent: the provider's usual limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 16, maximum = 4_294_967_295u32)]
+    #[schema(value_type = Option<u64>, minimum = 16, maximum = 4_294_967_295u32)]
     pub max_tokens: Option<u32>,
     /// Put before each document text.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -64,6 +64,16 @@ pub struct JobProgress {
     pub embedded: u64,
 }
 
+/// One server-sent event about a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobEvent {
+    /// `progress`, `end` or `error`.
+    pub event: String,
+    /// JSON: the progress (`id`, `state`, and the numbers of `documents`, `indexed`, `failed`, `chunks`, `embedded`); of
+    /// `error` an error.
+    pub data: String,
+}
+
 impl From<&Job> for JobProgress {
     fn from(job: &Job) -> Self {
         JobProgress {

@@ -18,7 +18,7 @@ use crate::api::state::{ApiState, OpenEngine};
 use crate::document::ErrorBody;
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::ingest::job::JobProgress;
+use crate::ingest::job::{JobEvent, JobProgress};
 
 /// The least time between two events: what happens meanwhile is one event.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -37,7 +37,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
     tag = "jobs",
     params(JobPath),
     responses(
-        (status = 200, description = "The events", body = JobProgress, content_type = "text/event-stream"),
+        (status = 200, description = "The events", body = JobEvent, content_type = "text/event-stream"),
         BadPath, JobMissing, WatchRefused, Refused,
     )
 )]

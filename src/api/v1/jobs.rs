@@ -105,7 +105,7 @@ pub(in crate::api) async fn cancel(
 #[into_params(parameter_in = Query)]
 pub(in crate::api) struct FailuresQuery {
     /// `next` of the page before: only documents at a later position in the request.
-    #[param(maximum = 4_294_967_295u32)]
+    #[param(value_type = Option<u64>, maximum = 4_294_967_295u32)]
     after: Option<u32>,
     /// Documents a page.
     #[param(minimum = 1, maximum = 1000, default = 100)]

@@ -103,16 +103,15 @@ impl RowSet {
 
     /// The rows, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.words.iter().enumerate().flat_map(|(index, &word)| {
-            let mut rest = word;
-            std::iter::from_fn(move || {
-                if rest == 0 {
-                    return None;
-                }
-                let bit = rest.trailing_zeros();
-                rest &= rest - 1;
-                Some(index as u32 * 64 + bit)
-            })
+        let (mut words, mut rest, mut base) = (self.words.iter(), 0u64, 0u32.wrapping_sub(64));
+        std::iter::from_fn(move || {
+            while rest == 0 {
+                rest = *words.next()?;
+                base = base.wrapping_add(64);
+            }
+            let bit = rest.trailing_zeros();
+            rest &= rest - 1;
+            Some(base + bit)
         })
     }
 

@@ -23,11 +23,15 @@ pub(super) const HIGH_STEP: i32 = 16;
 const UNIT: usize = 64;
 
 /// What is known of a row beside its values.
-#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(super) struct RowConstants {
     /// What one step of a code is worth; 0 for a row of zeros.
     pub scale: f32,
+    /// The same where the upper halves stand for the codes: with it, they are as long in the row's own direction
+    /// as the row is, so that products with vectors near it are not biased (as in RaBitQ: Gao and Long,
+    /// <https://arxiv.org/abs/2405.12497>, section 3.2).
+    pub high_scale: f32,
     /// Squared length of the row.
     pub norm_squared: f32,
 }
@@ -54,8 +58,8 @@ pub(super) fn quantise(vector: &[f32], largest: f32, codes: &mut Vec<i8>) -> f32
 pub(super) struct Quantiser(Vec<i8>);
 
 impl Quantiser {
-    /// Appends the planes of `vector` to `codes`; returns their scale.
-    pub fn append(&mut self, vector: &[f32], codes: &mut Vec<u8>) -> f32 {
+    /// Appends the planes of `vector` to `codes`; returns the scales of whole codes and of their upper halves.
+    pub fn append(&mut self, vector: &[f32], codes: &mut Vec<u8>) -> (f32, f32) {
         let scale = quantise(vector, LARGEST, &mut self.0);
         let at = |dimension: usize| (i32::from(*self.0.get(dimension).unwrap_or(&0)) + OFFSET) as u8;
         let units = vector.len().div_ceil(UNIT);
@@ -66,7 +70,13 @@ impl Quantiser {
                 codes.extend((first..first + UNIT / 2).map(|low| half(low) | half(low + UNIT / 2) << 4));
             }
         }
-        scale
+        let (mut squares, mut products) = (0, 0);
+        for code in self.0.iter().map(|&code| i32::from(code)) {
+            squares += i64::from(code * code);
+            products += i64::from(code * ((code + OFFSET) / HIGH_STEP * HIGH_STEP - HIGH_OFFSET));
+        }
+        // a row's largest code is LARGEST, so there are products unless all codes are zero
+        (scale, scale * squares as f32 / products.max(1) as f32)
     }
 }
 
@@ -116,11 +126,6 @@ impl CodeQuery {
         CodeQuery { stride, high, low }
     }
 
-    /// Bytes of a row.
-    pub(super) fn stride(&self) -> usize {
-        self.stride
-    }
-
     /// How many of its first bytes are read for the upper halves.
     pub(super) fn high_bytes(&self) -> usize {
         self.high[0].len()
@@ -136,7 +141,7 @@ mod tests {
         #[test]
         fn a_code_is_within_half_a_step(vector in prop::collection::vec(-100.0f32..100.0, 1..200)) {
             let mut row = Vec::new();
-            let scale = Quantiser::default().append(&vector, &mut row);
+            let (scale, high_scale) = Quantiser::default().append(&vector, &mut row);
             prop_assert_eq!(row.len(), code_stride(vector.len()));
             let mut codes = Vec::new();
             decode(&row, |code| codes.push(code));
@@ -147,6 +152,12 @@ mod tests {
                 let high = (i32::from(code) + OFFSET) / HIGH_STEP * HIGH_STEP - HIGH_OFFSET;
                 prop_assert!((i32::from(code) - high).abs() <= HIGH_STEP / 2);
             }
+            let lengthened: f32 = codes.iter().map(|&code| {
+                let high = (i32::from(code) + OFFSET) / HIGH_STEP * HIGH_STEP - HIGH_OFFSET;
+                high as f32 * high_scale * f32::from(code) * scale
+            }).sum();
+            let length: f32 = codes.iter().map(|&code| (f32::from(code) * scale).powi(2)).sum();
+            prop_assert!((lengthened - length).abs() <= length * 1e-3, "{lengthened} for {length}");
             prop_assert!(codes[vector.len()..].iter().all(|&code| code == 0));
         }
     }

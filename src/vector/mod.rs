@@ -6,9 +6,10 @@
 //! - [`Query`]: a vector prepared for comparing.
 //! - [`scan`], [`exact`], [`score_rows`]: looking at every allowed row.
 //! - [`graph`]: the graph: build, freeze, walk.
-//! - [`recall`]: the way in. It picks the cheapest of these that finds the neighbours.
+//! - [`recall`]: the way in. It picks the cheapest of these that finds the neighbours, by [`cost`].
 
 mod codes;
+mod cost;
 pub mod distance;
 pub mod graph;
 pub mod part;
@@ -42,7 +43,8 @@ pub struct Scored {
 }
 
 /// The `k` best allowed rows, best first, by the cheapest way that finds them: an exact pass where
-/// `exact` asks for it, a scan where there is no graph or few rows are allowed, else a walk of the graph.
+/// `exact` asks for it or hardly any rows are allowed, a walk of the graph where there is one and that
+/// costs less than a scan, else a scan.
 pub fn recall(
     part: &VectorPart,
     graph: Option<&GraphPart>,
@@ -52,25 +54,14 @@ pub fn recall(
     exact: bool,
     allowed: Option<&RowSet>,
 ) -> store::Result<Vec<Scored>> {
+    let candidates = allowed.map_or(part.rows(), |set| set.len().min(part.rows()));
     match graph {
-        _ if exact => scan::exact(part, query, k, allowed),
-        Some(linked) if !scan_is_cheaper(part.rows(), allowed, linked.ef(effort).max(k)) => {
+        _ if exact || candidates <= cost::FEW => scan::exact(part, query, k, allowed),
+        Some(linked) if cost::walk(linked.ef(effort).max(k)) < cost::scan(candidates) => {
             graph::search(part, linked, query, k, effort, allowed)
         }
         _ => scan(part, query, k, allowed),
     }
-}
-
-/// Rows whose codes a walk looks at for each of its candidates, in units of what a scan, which reads
-/// in order, pays for a row.
-const WALK_COST: u64 = 16;
-
-/// Whether looking at all `allowed` rows costs less than a walk. A walk that collects every `rows /
-/// allowed`-th row it meets goes that much farther to collect `ef`.
-fn scan_is_cheaper(rows: u32, allowed: Option<&RowSet>, ef: usize) -> bool {
-    let allowed = u64::from(allowed.map_or(rows, |set| set.len().min(rows)));
-    let walk = WALK_COST.saturating_mul(ef as u64).saturating_mul(rows.into()) / allowed.max(1);
-    allowed <= walk
 }
 
 /// A raw score on the scale 0 (unrelated) to 1 (same), without a look at other candidates. `floor` is

@@ -76,8 +76,8 @@ impl VectorWriter {
         self.row.extend_from_slice(vector);
         let norm_squared = unit_or_finite(self.metric, &mut self.row)?;
         self.writer.write(self.row.as_bytes())?;
-        let scale = self.quantiser.append(&self.row, &mut self.codes);
-        self.constants.push(RowConstants { scale, norm_squared });
+        let (scale, high_scale) = self.quantiser.append(&self.row, &mut self.codes);
+        self.constants.push(RowConstants { scale, high_scale, norm_squared });
         Ok(())
     }
 

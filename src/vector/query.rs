@@ -41,7 +41,8 @@ impl Ranking {
     #[inline]
     pub fn similarity(&self, product: i32, constants: &RowConstants) -> f32 {
         let product = (self.step * product - self.offset) as f32;
-        product * (self.scale * constants.scale) - self.norm_weight * constants.norm_squared - self.constant
+        let scale = if self.step == 1 { constants.scale } else { constants.high_scale };
+        product * (self.scale * scale) - self.norm_weight * constants.norm_squared - self.constant
     }
 }
 

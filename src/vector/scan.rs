@@ -1,26 +1,63 @@
 //! Looking at every allowed row.
 
+use super::codes::RowConstants;
 use super::top::{Candidate, Top};
-use super::{Query, Scored, VectorPart};
+use super::{Query, Scored, VectorPart, distance};
 use crate::rows::RowSet;
 use crate::store::Result;
 
-/// How many candidates, picked by their codes, are scored in full precision to return `k`: enough that
-/// the rounding of the codes does not cost a neighbour.
-fn oversampled(k: usize) -> usize {
-    k.saturating_mul(4).max(k.saturating_add(64))
-}
+/// Rows whose codes are looked at together.
+const BATCH: usize = 256;
+/// Of these, so many are compared while the codes of as many more are on their way.
+const STEP: usize = 16;
 
-/// The `k` best allowed rows, best first: all codes are looked at, the best candidates are scored in
-/// full precision.
+/// The `k` best allowed rows, best first, as [`exact`] finds them but for what rounding of codes may hide in
+/// one of some hundred: the upper halves of all codes are looked at, the whole codes of those that may
+/// be among the best, and in full precision those that still may.
 pub fn scan(part: &VectorPart, query: &Query, k: usize, allowed: Option<&RowSet>) -> Result<Vec<Scored>> {
-    let mut top = Top::new(oversampled(k));
-    each_row(part, allowed, |row| {
-        let (codes, constants) = part.codes(row)?;
-        top.push(Candidate { similarity: query.code_similarity(codes, &constants), row });
+    if k == 0 {
+        return Ok(Vec::new());
+    }
+    let codes = part.codes_at_random()?;
+    let (high, whole) = (query.high_ranking(), query.whole_ranking());
+    let (mut best, mut near) = (Top::new(k), Vec::new());
+    let mut products = [0; BATCH];
+    let read = query.codes().high_bytes();
+    let visit = |rows: &[u32]| {
+        codes.check(rows)?;
+        for (at, products) in products[..rows.len()].chunks_mut(STEP).enumerate() {
+            for &row in rows.iter().skip((at + 1) * STEP).take(STEP) {
+                distance::prefetch(&codes.row(row)[..read]);
+                distance::prefetch(bytemuck::bytes_of(&codes.constants[row as usize]));
+            }
+            distance::dot_rows(codes.all, &rows[at * STEP..][..products.len()], query.codes(), products);
+        }
+        let mut of_rows = [RowConstants::default(); BATCH];
+        for (constants, &row) in of_rows.iter_mut().zip(rows) {
+            *constants = codes.constants[row as usize];
+        }
+        let mut at_most = [0.0; BATCH];
+        for ((at_most, &product), constants) in at_most.iter_mut().zip(&products).zip(&of_rows) {
+            *at_most = high.similarity(product, constants) + query.high_error(constants);
+        }
+        for ((&row, at_most), constants) in rows.iter().zip(at_most).zip(&of_rows) {
+            if at_most < best.bar() {
+                continue;
+            }
+            let similarity = whole.similarity(distance::dot_both(codes.row(row), query.codes()), constants);
+            if similarity + 2.0 * query.code_error(constants) >= best.bar() {
+                best.push(Candidate { similarity, row });
+                near.push(Candidate { similarity, row });
+            }
+        }
         Ok(())
-    })?;
-    rescore(part, query, k, top.into_sorted())
+    };
+    match allowed {
+        None => each_batch(0..part.rows(), visit)?,
+        Some(set) => each_batch(set.iter().take_while(|&row| row < part.rows()), visit)?,
+    }
+    near.sort_unstable_by(|a, b| b.cmp(a));
+    rescore(part, query, k, near)
 }
 
 /// The `k` best allowed rows, best first, ties by row: full precision throughout.
@@ -72,4 +109,18 @@ fn each_row(
         None => (0..part.rows()).try_for_each(&mut visit),
         Some(set) => set.iter().take_while(|&row| row < part.rows()).try_for_each(&mut visit),
     }
+}
+
+/// Calls `visit` with all `rows`, [`BATCH`] at most at a time.
+fn each_batch(rows: impl Iterator<Item = u32>, mut visit: impl FnMut(&[u32]) -> Result<()>) -> Result<()> {
+    let (mut batch, mut filled) = ([0; BATCH], 0);
+    for row in rows {
+        batch[filled] = row;
+        filled += 1;
+        if filled == BATCH {
+            visit(&batch)?;
+            filled = 0;
+        }
+    }
+    visit(&batch[..filled])
 }

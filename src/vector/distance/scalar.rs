@@ -71,17 +71,41 @@ pub(super) fn dot_rows_whole(codes: &[u8], rows: &[u32], query: &CodeQuery, prod
 }
 
 /// [`super::dot_rows`] by a kernel for one row.
-#[inline(always)]
-pub(super) fn each_row(
+fn each_row(
     codes: &[u8],
     rows: &[u32],
     query: &CodeQuery,
     products: &mut [i32],
     dot: impl Fn(&[u8], &CodeQuery) -> i32,
 ) {
-    let stride = query.stride;
-    let row_codes = |row: u32| &codes[row as usize * stride..(row as usize + 1) * stride];
     for (&row, product) in rows.iter().zip(products) {
-        *product = dot(row_codes(row), query);
+        *product = dot(row_codes(codes, row, query), query);
     }
+}
+
+/// [`super::dot_rows`] by a kernel for one row that leaves sums in the lanes of a register: those of four rows
+/// are added up together.
+#[inline(always)]
+pub(super) fn each_four<S: Copy>(
+    codes: &[u8],
+    rows: &[u32],
+    query: &CodeQuery,
+    products: &mut [i32],
+    sums: impl Fn(&[u8]) -> S,
+    reduce: impl Fn([S; 4]) -> [i32; 4],
+) {
+    let (fours, rest) = rows.as_chunks();
+    let (products_of_fours, products_of_rest) = products.as_chunks_mut();
+    for (&[a, b, c, d], products) in fours.iter().zip(products_of_fours) {
+        let sums = |row| sums(row_codes(codes, row, query));
+        *products = reduce([sums(a), sums(b), sums(c), sums(d)]); // `map` would not be inlined
+    }
+    for (&row, product) in rest.iter().zip(products_of_rest) {
+        [*product, ..] = reduce([sums(row_codes(codes, row, query)); 4]);
+    }
+}
+
+#[inline]
+fn row_codes<'a>(codes: &'a [u8], row: u32, query: &CodeQuery) -> &'a [u8] {
+    &codes[row as usize * query.stride..(row as usize + 1) * query.stride]
 }

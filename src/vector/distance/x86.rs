@@ -152,35 +152,50 @@ mod avx512 {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
-        // SAFETY: `each_row` passes rows of the query's stride.
-        scalar::each_row(codes, rows, query, products, |row, query| unsafe { dot_high(row, query) });
+        // SAFETY: `each_four` passes rows of the query's stride.
+        let sums = |row: &[u8]| unsafe { dot_halves(row.as_ptr(), &query.high) };
+        scalar::each_four(codes, rows, query, products, sums, |sums| reduce_four(sums));
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub(super) fn dot_rows_whole(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
-        // SAFETY: `each_row` passes rows of the query's stride.
-        scalar::each_row(codes, rows, query, products, |row, query| unsafe { dot_both(row, query) });
+        // SAFETY: `each_four` passes rows of the query's stride.
+        let sums = |row: &[u8]| unsafe { both_sums(row, query) };
+        scalar::each_four(codes, rows, query, products, sums, |sums| reduce_four(sums));
     }
 
     /// # Safety
     /// `row` must have the query's stride.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) unsafe fn dot_high(row: &[u8], query: &CodeQuery) -> i32 {
-        // SAFETY: the factors are as long as the lines from the row's start, which a row has.
-        _mm512_reduce_add_epi32(unsafe { dot_halves(row.as_ptr(), &query.high) })
+    unsafe fn both_sums(row: &[u8], query: &CodeQuery) -> __m512i {
+        // SAFETY: the factors are as long as the lines from the row's start, and up to its end.
+        let (high, low) = unsafe {
+            let end = row.as_ptr().add(row.len() - query.low[0].len());
+            (dot_halves(row.as_ptr(), &query.high), dot_halves(end, &query.low))
+        };
+        _mm512_add_epi32(_mm512_slli_epi32::<4>(high), low)
+    }
+
+    /// The sum of each register's lanes.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn reduce_four(sums: [__m512i; 4]) -> [i32; 4] {
+        // pairs of rows are interleaved and added until each group of four lanes has one of every row
+        let pair = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let (a, b) = (pair(sums[0], sums[1]), pair(sums[2], sums[3]));
+        let fours = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+        let half = _mm256_add_epi32(_mm512_castsi512_si256(fours), _mm512_extracti64x4_epi64::<1>(fours));
+        let sum = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
+        bytemuck::cast(sum)
     }
 
     /// # Safety
     /// `row` must have the query's stride.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub(super) unsafe fn dot_both(row: &[u8], query: &CodeQuery) -> i32 {
-        // SAFETY: the factors are as long as the lines from the row's start, and up to its end.
-        let (high, low) = unsafe {
-            let end = row.as_ptr().add(row.len() - query.low[0].len());
-            (dot_halves(row.as_ptr(), &query.high), dot_halves(end, &query.low))
-        };
-        _mm512_reduce_add_epi32(_mm512_add_epi32(_mm512_slli_epi32::<4>(high), low))
+        // SAFETY: the caller's.
+        _mm512_reduce_add_epi32(unsafe { both_sums(row, query) })
     }
 
     /// # Safety
@@ -346,35 +361,46 @@ mod avx2 {
 
     #[target_feature(enable = "avx2")]
     pub(super) fn dot_rows(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
-        // SAFETY: `each_row` passes rows of the query's stride.
-        scalar::each_row(codes, rows, query, products, |row, query| unsafe { dot_high(row, query) });
+        // SAFETY: `each_four` passes rows of the query's stride.
+        let sums = |row: &[u8]| unsafe { dot_halves(row.as_ptr(), &query.high) };
+        scalar::each_four(codes, rows, query, products, sums, |sums| reduce_four(sums));
     }
 
     #[target_feature(enable = "avx2")]
     pub(super) fn dot_rows_whole(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &mut [i32]) {
-        // SAFETY: `each_row` passes rows of the query's stride.
-        scalar::each_row(codes, rows, query, products, |row, query| unsafe { dot_both(row, query) });
+        // SAFETY: `each_four` passes rows of the query's stride.
+        let sums = |row: &[u8]| unsafe { both_sums(row, query) };
+        scalar::each_four(codes, rows, query, products, sums, |sums| reduce_four(sums));
     }
 
     /// # Safety
     /// `row` must have the query's stride.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn dot_high(row: &[u8], query: &CodeQuery) -> i32 {
-        // SAFETY: the factors are as long as the lines from the row's start, which a row has.
-        reduce_i32(unsafe { dot_halves(row.as_ptr(), &query.high) })
+    unsafe fn both_sums(row: &[u8], query: &CodeQuery) -> __m256i {
+        // SAFETY: the factors are as long as the lines from the row's start, and up to its end.
+        let (high, low) = unsafe {
+            let end = row.as_ptr().add(row.len() - query.low[0].len());
+            (dot_halves(row.as_ptr(), &query.high), dot_halves(end, &query.low))
+        };
+        _mm256_add_epi32(_mm256_slli_epi32::<4>(high), low)
+    }
+
+    /// The sum of each register's lanes.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn reduce_four(sums: [__m256i; 4]) -> [i32; 4] {
+        let (a, b) = (_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));
+        let fours = _mm256_hadd_epi32(a, b);
+        bytemuck::cast(_mm_add_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256::<1>(fours)))
     }
 
     /// # Safety
     /// `row` must have the query's stride.
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn dot_both(row: &[u8], query: &CodeQuery) -> i32 {
-        // SAFETY: the factors are as long as the lines from the row's start, and up to its end.
-        let (high, low) = unsafe {
-            let end = row.as_ptr().add(row.len() - query.low[0].len());
-            (dot_halves(row.as_ptr(), &query.high), dot_halves(end, &query.low))
-        };
-        reduce_i32(_mm256_add_epi32(_mm256_slli_epi32::<4>(high), low))
+        // SAFETY: the caller's.
+        reduce_i32(unsafe { both_sums(row, query) })
     }
 
     /// Two products of at most 15 and 128 fit in the 16 bits of `vpmaddubsw`.

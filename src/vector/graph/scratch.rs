@@ -3,6 +3,7 @@
 use parking_lot::Mutex;
 
 use super::beam::Beam;
+use crate::rows::RowSet;
 
 /// Marks for the rows of one graph: a bit each, so that those of most graphs stay in the fastest cache.
 #[derive(Debug, Default)]
@@ -29,6 +30,45 @@ impl Visited {
         self.marked.truncate(end);
     }
 
+    /// Marks `row`, which must be below the graph's rows; whether it was not.
+    #[inline]
+    pub fn mark_one(&mut self, row: u32) -> bool {
+        let word = &mut self.words[row as usize / 64];
+        let bit = 1 << (row % 64);
+        let new = *word & bit == 0;
+        if new {
+            *word |= bit;
+            self.marked.push(row);
+        }
+        new
+    }
+
+    /// Marks those of `rows`, which must be below the graph's rows, that are allowed; how many those are.
+    #[inline]
+    pub fn mark_allowed(&mut self, rows: &[u32], allowed: &RowSet) -> usize {
+        let (mut end, mut found) = (self.marked.len(), 0);
+        self.marked.resize(end + rows.len(), 0);
+        for &row in rows {
+            let word = &mut self.words[row as usize / 64];
+            let bit = u64::from(allowed.contains(row)) << (row % 64);
+            self.marked[end] = row;
+            end += usize::from(*word & bit != bit);
+            found += usize::from(bit != 0);
+            *word |= bit;
+        }
+        self.marked.truncate(end);
+        found
+    }
+
+    /// Takes the marks off the rows that are not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        self.marked.retain(|&row| {
+            let kept = keep(row);
+            self.words[row as usize / 64] &= !(u64::from(!kept) << (row % 64));
+            kept
+        });
+    }
+
     /// The marked rows, in the order in which they were marked.
     pub fn marked(&self) -> &[u32] {
         &self.marked
@@ -50,7 +90,10 @@ impl Visited {
 /// Working space of one walk.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
+    /// Rows that were met.
     pub visited: Visited,
+    /// Rows that a filter leaves out, whose links were followed all the same.
+    pub crossed: Visited,
     pub beam: Beam,
     /// Inner products with rows met for the first time.
     pub products: Vec<i32>,
@@ -60,6 +103,7 @@ impl Scratch {
     /// Makes it ready for a walk over `rows` rows.
     pub fn reset(&mut self, rows: u32) {
         self.visited.reset(rows);
+        self.crossed.reset(rows);
     }
 }
 

@@ -1,7 +1,5 @@
 //! Best-first search of a frozen graph.
 
-use std::collections::BinaryHeap;
-
 use super::calibration::{Effort, Precision};
 use super::part::{GraphPart, LinkLists};
 use super::scratch::{Scratch, Visited};
@@ -11,13 +9,11 @@ use crate::vector::distance::{self, LANES, PANEL_HEADER};
 use crate::vector::part::Codes;
 use crate::vector::scan::{rescore, scan};
 use crate::vector::top::{Candidate, Top};
-use crate::vector::{Query, Scored, VectorPart};
+use crate::vector::{Query, Scored, VectorPart, cost};
 
 /// The `k` best allowed rows, best first: the graph is walked by the rows' codes, the best candidates are
-/// scored in full precision.
-///
-/// Rows that are not allowed are walked through but not collected. Where they are so much in the way
-/// that a scan of the allowed rows would have been cheaper, it is scanned after all.
+/// scored in full precision. Where a look around the query shows that a scan of the allowed rows finds them sooner
+/// or better, they are scanned.
 pub fn search(
     part: &VectorPart,
     graph: &GraphPart,
@@ -42,17 +38,34 @@ pub fn search(
             rescore(part, query, k, walk.refine(k, scratch.beam.candidates()))
         }
         Some(allowed) => match walk.run_filtered(allowed, scratch)? {
-            Some(found) => rescore(part, query, k, walk.refine(k, found.into_sorted().into_iter())),
-            None => scan(part, query, k, Some(allowed)),
+            true => rescore(part, query, k, walk.refine(k, scratch.beam.candidates())),
+            false => scan(part, query, k, Some(allowed)),
         },
     })
 }
 
-/// Candidates ahead whose codes are asked for while they are ranked.
+/// So far ahead, the codes of candidates and the links of rows are asked for.
 const AHEAD: usize = 4;
 
 /// Bytes of a row's codes that are asked for; the processor itself goes on where there are more.
 const ASKED: usize = 128;
+
+/// Candidates of the walk that looks around before one with a filter.
+const LOOK_AROUND: usize = 12;
+
+/// Where the share of allowed rows around the query is below this part of their share of all rows, the filter
+/// keeps away from the query: its nearest rows lie scattered.
+const SCATTERED: f32 = 0.3;
+
+/// Fewer allowed rows than this that were to be expected around the query tell nothing.
+const TELLING: f32 = 4.0;
+
+/// A row that links to fewer allowed rows is left by the links of its other neighbours, too.
+const ENOUGH: usize = 16;
+
+/// By how much the candidates of a walk with a filter are raised each time that the share of allowed
+/// rows halves.
+const RAISED: f32 = 0.3;
 
 /// A search on its way through a graph.
 pub(super) struct Walk<'a> {
@@ -70,13 +83,55 @@ impl Walk<'_> {
     /// Leaves the `ef` best rows by their codes in the beam. `scratch` must be ready for as many rows as
     /// there are.
     pub fn run(&self, scratch: &mut Scratch) -> Result<()> {
-        let Scratch { visited, beam, products } = scratch;
-        beam.reset(self.ef);
-        let entry = self.entry(visited, products)?;
-        beam.push(entry);
+        scratch.beam.reset(self.ef);
+        let entry = self.entry(scratch)?;
+        scratch.beam.push(entry);
+        self.go_on(scratch, |row, visited, _| self.follow(row, visited))
+    }
+
+    /// Leaves the best allowed rows by their codes in the beam, or says that a scan finds them sooner or better.
+    ///
+    /// After a look around the query, only allowed rows are walked, as if the graph had no others: those that
+    /// are not allowed are crossed in one step, as in ACORN-1 (Patel et al.,
+    /// <https://arxiv.org/abs/2403.04871>, section 5).
+    fn run_filtered(&self, allowed: &RowSet, scratch: &mut Scratch) -> Result<bool> {
+        Walk { ef: LOOK_AROUND, ..*self }.run(scratch)?;
+        let Scratch { visited, beam, products, .. } = scratch;
+        let around = visited.len() as f32;
+        visited.retain(|row| allowed.contains(row));
+        let share = allowed.len() as f32 / allowed.rows() as f32;
+        let share_around = visited.len() as f32 / around;
+        let scattered = share * around > TELLING && share_around < SCATTERED * share;
+        if visited.len() == 0
+            || scattered
+            || cost::filtered_walk(self.ef, share_around) > cost::scan(allowed.len())
+        {
+            return Ok(false);
+        }
+        let raised = (1.0 - RAISED * share_around.log2()) * (share / share_around).max(1.0);
+        beam.reset((self.ef as f32 * raised) as usize);
+        self.score(visited.marked(), products, |candidate| {
+            if candidate.similarity > beam.bar() {
+                beam.push(candidate);
+            }
+        })?;
+        self.go_on(scratch, |row, visited, crossed| self.follow_allowed(row, allowed, visited, crossed))?;
+        Ok(true)
+    }
+
+    /// Follows the links of the best rows in the beam until those of all that are kept were followed. `follow` marks
+    /// the rows that a row leads to as visited.
+    #[inline(always)]
+    fn go_on(
+        &self,
+        scratch: &mut Scratch,
+        follow: impl Fn(u32, &mut Visited, &mut Visited) -> Result<()>,
+    ) -> Result<()> {
+        let Scratch { visited, crossed, beam, products } = scratch;
         while let Some(row) = beam.pop() {
             let met = visited.len();
-            self.follow(row, visited)?;
+            follow(row, visited, crossed)?;
+            self.ask_for(&visited.marked()[met..]);
             if let Some(next) = beam.peek() {
                 distance::prefetch(self.links.hint(next));
             }
@@ -87,37 +142,6 @@ impl Walk<'_> {
             })?;
         }
         Ok(())
-    }
-
-    /// The `ef` best allowed rows by their codes; `None` where looking at the allowed rows one by one has
-    /// become cheaper.
-    fn run_filtered(&self, allowed: &RowSet, scratch: &mut Scratch) -> Result<Option<Top>> {
-        let Scratch { visited, products, .. } = scratch;
-        let mut top = Top::new(self.ef);
-        let entry = self.entry(visited, products)?;
-        let mut queue = BinaryHeap::from([entry]);
-        if allowed.contains(entry.row) {
-            top.push(entry);
-        }
-        while let Some(best) = queue.pop() {
-            if best.similarity < top.bar() {
-                break;
-            }
-            let before = visited.len();
-            self.follow(best.row, visited)?;
-            if visited.len() > allowed.len() as usize {
-                return Ok(None);
-            }
-            self.score(&visited.marked()[before..], products, |candidate| {
-                if candidate.similarity > top.bar() {
-                    queue.push(candidate);
-                    if allowed.contains(candidate.row) {
-                        top.push(candidate);
-                    }
-                }
-            })?;
-        }
-        Ok(Some(top))
     }
 
     /// Ranks what a walk found, best first by the upper halves of its codes, by the whole codes. Those are
@@ -145,24 +169,54 @@ impl Walk<'_> {
         refined
     }
 
-    /// Marks the rows that `row` links to and asks for the codes of those not met before.
+    /// Marks the rows that `row` links to.
     #[inline]
     fn follow(&self, row: u32, visited: &mut Visited) -> Result<()> {
-        let met = visited.len();
         visited.mark(self.links.of(row)?);
-        let read = match self.precision {
-            Precision::Halves => self.query.codes().high_bytes(),
-            Precision::Whole => self.query.codes().stride(),
-        };
-        for &row in &visited.marked()[met..] {
-            distance::prefetch(&self.codes.row(row)[..read.min(ASKED)]);
-            distance::prefetch(bytemuck::bytes_of(&self.codes.constants[row as usize]));
+        Ok(())
+    }
+
+    /// Marks the allowed rows that `row` links to, and where they are few, those that its other neighbours link to,
+    /// from the nearest on. Nobody needs to be crossed twice.
+    #[inline]
+    fn follow_allowed(
+        &self,
+        row: u32,
+        allowed: &RowSet,
+        visited: &mut Visited,
+        crossed: &mut Visited,
+    ) -> Result<()> {
+        let links = self.links.of(row)?;
+        let mut found = visited.mark_allowed(links, allowed);
+        for (at, &to) in links.iter().enumerate() {
+            if found >= ENOUGH {
+                break;
+            }
+            if let Some(&later) = links.get(at + AHEAD) {
+                distance::prefetch(self.links.hint(later));
+            }
+            if !allowed.contains(to) && crossed.mark_one(to) {
+                found += visited.mark_allowed(self.links.of(to)?, allowed);
+            }
         }
         Ok(())
     }
 
+    /// Asks the processor for the codes of `rows`.
+    #[inline]
+    fn ask_for(&self, rows: &[u32]) {
+        let read = match self.precision {
+            Precision::Halves => self.query.codes().high_bytes(),
+            Precision::Whole => self.query.codes().stride,
+        };
+        for &row in rows {
+            distance::prefetch(&self.codes.row(row)[..read.min(ASKED)]);
+            distance::prefetch(bytemuck::bytes_of(&self.codes.constants[row as usize]));
+        }
+    }
+
     /// The entry row that is nearest to the query.
-    fn entry(&self, visited: &mut Visited, products: &mut Vec<i32>) -> Result<Candidate> {
+    fn entry(&self, scratch: &mut Scratch) -> Result<Candidate> {
         let mut tile_row = self.query.tile_row(f32::INFINITY);
         let (mut distances, mut nearest) = ([0.0; LANES], 0);
         let panel_words = LANES * (PANEL_HEADER + self.query.dimensions().div_ceil(4) as usize);
@@ -175,9 +229,9 @@ impl Walk<'_> {
                 }
             }
         }
-        visited.mark(&[nearest]);
+        scratch.visited.mark_one(nearest);
         let mut entry = Candidate { similarity: f32::NEG_INFINITY, row: nearest };
-        self.score(&[nearest], products, |candidate| entry = candidate)?;
+        self.score(&[nearest], &mut scratch.products, |candidate| entry = candidate)?;
         Ok(entry)
     }
 

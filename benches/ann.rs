@@ -12,10 +12,10 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float32Type, UInt32Type};
 use clap::{Parser, ValueEnum};
-use gleaner::collection::definition::{Builder, Metric, VectorDefinition};
+use gleaner::collection::definition::{Builder, Metric, Storage, VectorDefinition};
 use gleaner::store::{OsDisk, PartFile, PartKind, PartWriter};
 use gleaner::vector::graph::{self, GraphParameters};
-use gleaner::vector::{self, Effort, GraphPart, Query, VectorPart, VectorWriter};
+use gleaner::vector::{self, BytesPerVector, Effort, GraphPart, Query, VectorPart, VectorWriter};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 const K: usize = 10;
@@ -32,6 +32,9 @@ struct Arguments {
     queries: PathBuf,
     #[arg(long, value_enum, default_value = "cosine")]
     metric: MetricName,
+    /// How the vectors are stored by which hits are scored. The recall is that among the stored vectors.
+    #[arg(long, value_enum, default_value = "float32")]
+    storage: StorageName,
     #[arg(long, value_enum, default_value = "native")]
     builder: BuilderName,
     /// Threads of the build; a search runs on one.
@@ -58,6 +61,13 @@ enum MetricName {
     Cosine,
     Dot,
     L2,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum StorageName {
+    Float32,
+    Float16,
+    Int8,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -93,6 +103,11 @@ fn main() {
         MetricName::Dot => Metric::Dot,
         MetricName::L2 => Metric::L2,
     };
+    let storage = match arguments.storage {
+        StorageName::Float32 => Storage::Float32,
+        StorageName::Float16 => Storage::Float16,
+        StorageName::Int8 => Storage::Int8,
+    };
     let (builder, name) = match arguments.builder {
         BuilderName::Native => (Builder::Native, "native"),
         BuilderName::HnswRs => (Builder::HnswRs, "hnsw_rs"),
@@ -109,7 +124,7 @@ fn main() {
     let dir = tempfile::tempdir().unwrap();
     let (base, dimensions) =
         lists::<Float32Type>(&arguments.base, "embedding").expect("a column `embedding`");
-    let (part, rows_bytes) = write_rows(dir.path(), metric, &base, dimensions);
+    let part = write_rows(dir.path(), metric, storage, &base, dimensions);
     drop(base);
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build().unwrap();
     let begun = Instant::now();
@@ -117,14 +132,15 @@ fn main() {
         threads.install(|| graph::build(&part, builder, parameters, &AtomicBool::new(false))).unwrap();
     let path = dir.path().join("bench.graph");
     let writer = PartWriter::create(&OsDisk, &path, PartKind::Graph).unwrap();
-    let graph_bytes = built.expect("not cancelled").write(writer).unwrap();
+    built.expect("not cancelled").write(writer).unwrap();
     let build_seconds = begun.elapsed().as_secs_f64();
     let graph = GraphPart::open(PartFile::open(&path, PartKind::Graph).unwrap(), part.rows()).unwrap();
     // as the engine does in the background
     part.check_codes().unwrap();
     graph.check_links().unwrap();
-    let values_bytes = part.rows() as u64 * dimensions as u64 * 4;
-    let bytes_per_vector = (graph_bytes + rows_bytes - values_bytes) as f64 / f64::from(part.rows());
+    let (rows, originals) = (u64::from(part.rows()), part.original_bytes());
+    let bytes = BytesPerVector::new(rows, originals, part.file_bytes(), graph.file_bytes()).expect("rows");
+    let bytes_per_vector = bytes.in_memory;
 
     let (vectors, _) = lists::<Float32Type>(&arguments.queries, "embedding").expect("a column `embedding`");
     let queries: Vec<Query> = vectors
@@ -146,7 +162,9 @@ fn main() {
 
     if !arguments.json {
         println!(
-            "{name}: {build_seconds:.2} s to build, {bytes_per_vector:.0} bytes a vector (codes and graph)"
+            "{name}, {storage}: {build_seconds:.2} s to build; bytes a vector: {bytes_per_vector} codes and graph, \
+             {} originals",
+            bytes.originals
         );
         println!("{:>6} {:>8} {:>9} {:>8} {:>8}", "ef", "recall", "qps", "p50 µs", "p99 µs");
     }
@@ -183,6 +201,7 @@ fn main() {
         if arguments.json {
             let line = serde_json::json!({
                 "builder": name,
+                "storage": storage,
                 "build_seconds": build_seconds,
                 "threads": arguments.threads,
                 "rows": part.rows(),
@@ -201,12 +220,12 @@ fn main() {
     }
 }
 
-/// Writes the vectors as a part; its length in bytes.
-fn write_rows(dir: &Path, metric: Metric, values: &[f32], dimensions: usize) -> (VectorPart, u64) {
+/// Writes the vectors as a part.
+fn write_rows(dir: &Path, metric: Metric, storage: Storage, values: &[f32], dimensions: usize) -> VectorPart {
     let path = dir.join("bench.vectors");
     let writer = PartWriter::create(&OsDisk, &path, PartKind::Vectors).unwrap();
-    let mut writer = VectorWriter::new(writer, metric, dimensions as u32).unwrap();
+    let mut writer = VectorWriter::new(writer, metric, storage, dimensions as u32).unwrap();
     values.chunks_exact(dimensions).for_each(|vector| writer.push(vector).unwrap());
-    let bytes = writer.finish().unwrap();
-    (VectorPart::open(PartFile::open(&path, PartKind::Vectors).unwrap()).unwrap(), bytes)
+    writer.finish().unwrap();
+    VectorPart::open(PartFile::open(&path, PartKind::Vectors).unwrap()).unwrap()
 }

@@ -2,13 +2,16 @@
 
 use std::hint::black_box;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gleaner::collection::definition::{Builder, Metric};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use gleaner::collection::definition::{Builder, Metric, Storage};
 use gleaner::rows::RowSet;
 use gleaner::store::{OsDisk, PartFile, PartKind, PartWriter};
+use gleaner::vector::distance::{self, LANES, PANEL_HEADER, TILE_ROWS, TileRow};
 use gleaner::vector::graph::{self, GraphParameters};
-use gleaner::vector::{self, Effort, GraphPart, Query, VectorPart, VectorWriter, distance};
+use gleaner::vector::{self, CodeQuery, Effort, GraphPart, Query, VectorPart, VectorWriter};
+use half::f16;
 
 const DIMENSIONS: usize = 256;
 const SCANNED_ROWS: usize = 100_000;
@@ -36,10 +39,10 @@ impl Random {
     }
 }
 
-fn write_part(dir: &tempfile::TempDir, vectors: &[Vec<f32>]) -> VectorPart {
+fn write_part(dir: &tempfile::TempDir, storage: Storage, vectors: &[Vec<f32>]) -> VectorPart {
     let path = dir.path().join("bench.vectors");
     let writer = PartWriter::create(&OsDisk, &path, PartKind::Vectors).unwrap();
-    let mut writer = VectorWriter::new(writer, Metric::Cosine, DIMENSIONS as u32).unwrap();
+    let mut writer = VectorWriter::new(writer, Metric::Cosine, storage, DIMENSIONS as u32).unwrap();
     vectors.iter().for_each(|vector| writer.push(vector).unwrap());
     writer.finish().unwrap();
     VectorPart::open(PartFile::open(&path, PartKind::Vectors).unwrap()).unwrap()
@@ -49,33 +52,91 @@ fn query(vector: &[f32]) -> Query {
     Query::new(Metric::Cosine, DIMENSIONS as u32, vector).unwrap()
 }
 
+/// Every family this processor has, the plain loops (`scalar`) among them, at lengths that models have.
 fn kernels(criterion: &mut Criterion) {
-    let mut random = Random(1);
-    let (a, b) = (random.vector(), random.vector());
-    let codes: Vec<u8> = a.iter().map(|x| (x * 127.0 + 128.0) as u8).collect();
-    let signed: Vec<i8> = b.iter().map(|x| (x * 127.0) as i8).collect();
-    let mut group = criterion.benchmark_group(format!("kernels/{}", distance::kernels()));
-    group.bench_function("dot", |bench| bench.iter(|| distance::dot(black_box(&a), black_box(&b))));
-    group.bench_function("l2_squared", |bench| {
-        bench.iter(|| distance::l2_squared(black_box(&a), black_box(&b)));
-    });
-    group.bench_function("dot_codes", |bench| {
-        bench.iter(|| distance::dot_codes(black_box(&codes), black_box(&signed)));
-    });
-    group.finish();
+    for dimensions in [100usize, 256, 384, 768, 1536] {
+        let mut random = Random(1);
+        let mut vector = || -> Vec<f32> { (0..dimensions).map(|_| random.signed()).collect() };
+        let (a, b) = (vector(), vector());
+        let halves: Vec<u16> = b.iter().map(|&x| f16::from_f32(x).to_bits()).collect();
+        let stride = dimensions.next_multiple_of(64);
+        let mut padded = a.clone();
+        padded.resize(stride, 0.0);
+        let codes: Vec<u8> = padded.iter().map(|x| (x * 119.0 + 136.0) as u8).collect();
+        let signed: Vec<i8> = b.iter().map(|x| (x * 127.0) as i8).collect();
+        let query = CodeQuery::new(&signed);
+        let rows: Vec<u8> = codes.repeat(16);
+        let numbers: Vec<u32> = (0..16).collect();
+        let words = dimensions.div_ceil(4);
+        let tile_row =
+            |_| TileRow { codes: &codes[..words * 4], scale: -0.01, base: 1.0, extension: 0.0, below: 1.0 };
+        let tile = distance::tile(&[0, 1, 2, 3], tile_row);
+        let panel: Vec<i32> = (0..LANES * (PANEL_HEADER + words)).map(|at| (at * 40_503) as i32).collect();
+        for family in distance::families() {
+            let mut group = criterion.benchmark_group(format!("kernels/{}", family.name()));
+            group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(500));
+            let mut bench = |kernel: &str, run: &mut dyn FnMut()| {
+                group.bench_function(BenchmarkId::new(kernel, dimensions), |bench| bench.iter(&mut *run));
+            };
+            bench("dot", &mut || {
+                black_box(family.dot(black_box(&a), black_box(&b)));
+            });
+            bench("l2_squared", &mut || {
+                black_box(family.l2_squared(black_box(&a), black_box(&b)));
+            });
+            bench("dot_f16", &mut || {
+                black_box(family.dot_f16(black_box(&a), black_box(&halves)));
+            });
+            bench("l2_squared_f16", &mut || {
+                black_box(family.l2_squared_f16(black_box(&a), black_box(&halves)));
+            });
+            bench("dot_int8", &mut || {
+                black_box(family.dot_int8(black_box(&padded), black_box(&codes)));
+            });
+            bench("l2_squared_int8", &mut || {
+                black_box(family.l2_squared_int8(black_box(&padded), black_box(&codes), 0.01));
+            });
+            bench("dot_codes", &mut || {
+                black_box(family.dot_codes(black_box(&codes[..dimensions]), black_box(&signed)));
+            });
+            bench("dot_both", &mut || {
+                black_box(family.dot_both(black_box(&codes), black_box(&query)));
+            });
+            let mut products = [0; 16];
+            bench("dot_rows, 16 rows", &mut || {
+                family.dot_rows(black_box(&rows), &numbers, black_box(&query), &mut products);
+            });
+            bench("dot_rows_whole, 16 rows", &mut || {
+                family.dot_rows_whole(black_box(&rows), &numbers, black_box(&query), &mut products);
+            });
+            let mut distances = [[0.0; LANES]; TILE_ROWS];
+            bench("near, 4 x 16 rows", &mut || {
+                black_box(family.near(black_box(&tile), black_box(&panel), &mut distances));
+            });
+            bench("near_one, 16 rows", &mut || {
+                black_box(family.near_one(&tile[0], black_box(&panel), &mut distances[0]));
+            });
+            group.finish();
+        }
+    }
 }
 
 fn scans(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let vectors = Random(2).clustered(SCANNED_ROWS);
-    let part = write_part(&dir, &vectors);
+    let part = write_part(&dir, Storage::Float32, &vectors);
     let query = query(&vectors[17]);
     let mut tenth = RowSet::empty(SCANNED_ROWS as u32);
     (0..SCANNED_ROWS as u32).step_by(10).for_each(|row| tenth.insert(row));
     let mut group = criterion.benchmark_group("scan");
     group.throughput(Throughput::Elements(SCANNED_ROWS as u64));
     group.bench_function("codes", |bench| bench.iter(|| vector::scan(&part, &query, 10, None).unwrap()));
-    group.bench_function("exact", |bench| bench.iter(|| vector::exact(&part, &query, 10, None).unwrap()));
+    for storage in [Storage::Float32, Storage::Float16, Storage::Int8] {
+        let part = write_part(&dir, storage, &vectors);
+        group.bench_function(format!("exact, {storage}"), |bench| {
+            bench.iter(|| vector::exact(&part, &query, 10, None).unwrap());
+        });
+    }
     group.bench_function("codes of every tenth row", |bench| {
         bench.iter(|| vector::scan(&part, &query, 10, Some(&tenth)).unwrap());
     });
@@ -85,7 +146,7 @@ fn scans(criterion: &mut Criterion) {
 fn walks(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let vectors = Random(3).clustered(GRAPH_ROWS);
-    let part = write_part(&dir, &vectors);
+    let part = write_part(&dir, Storage::Float32, &vectors);
     let parameters = GraphParameters { m: 16, ef_construction: 100 };
     let built = graph::build(&part, Builder::HnswRs, parameters, &AtomicBool::new(false)).unwrap().unwrap();
     let path = dir.path().join("bench.graph");

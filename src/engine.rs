@@ -31,6 +31,7 @@ use crate::search::window::Windows;
 use crate::store::Disk;
 use crate::store::lock::DirLock;
 use crate::text::filter::Filter;
+use crate::vector::BytesPerVector;
 
 /// What an engine needs to start.
 #[derive(Clone, Debug)]
@@ -86,6 +87,9 @@ pub struct CollectionStats {
     /// Length of the vectors; absent where the collection is lexical only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<u32>,
+    /// What a vector takes, on average over all segments; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_vector: Option<BytesPerVector>,
     /// The embedding model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -305,6 +309,9 @@ impl Engine {
                 bytes: live.segment.record.bytes,
             })
             .collect();
+        let vectors = snapshot.segments.iter().filter_map(|live| live.segment.vector_bytes());
+        let [rows, originals, vectors, graph] =
+            vectors.fold([0; 4], |sum, of| std::array::from_fn(|at| sum[at] + of[at]));
         let pending_documents = collection.order().pending_documents();
         Ok(CollectionStats {
             name: name.to_owned(),
@@ -314,6 +321,7 @@ impl Engine {
             pending_documents,
             disk_bytes: segments.iter().map(|segment| segment.bytes).sum(),
             dimensions: collection.record.dimensions,
+            bytes_per_vector: BytesPerVector::new(rows, originals, vectors, graph),
             model: collection.record.model.clone(),
             settled: pending_documents == 0 && maintenance::is_settled(&collection),
             segments,

@@ -7,7 +7,7 @@ use gleaner::store::{OsDisk, PartFile, PartKind, PartWriter};
 use gleaner::vector::graph::search;
 use gleaner::vector::{Effort, GraphPart, VectorPart, VectorWriter, recall};
 use gleaner_fuzz::{
-    Cut, METRICS, bytes, check_found, damage_word, fill, filter, part, path, query, rarely, some,
+    Cut, METRICS, STORAGES, bytes, check_found, damage_word, fill, filter, part, path, query, rarely, some,
 };
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
@@ -21,7 +21,8 @@ fn vectors(at: usize, rows: u32) -> VectorPart {
     let path = path(&format!("rows-{rows}"));
     let writer = PartWriter::create(&OsDisk, &path, PartKind::Vectors).expect("a new part");
     let dimensions = 10 + at as u32 * 17;
-    let mut writer = VectorWriter::new(writer, METRICS[at % 3], dimensions).expect("a writer");
+    let (metric, storage) = (METRICS[at % 3], STORAGES[at * 2 % 3]);
+    let mut writer = VectorWriter::new(writer, metric, storage, dimensions).expect("a writer");
     for row in 0..rows {
         let value = |dimension: u32| ((row * 31 + 7) * (dimension + 3) % 101) as f32 / 50.0 - 1.0;
         writer.push(&(0..dimensions).map(value).collect::<Vec<f32>>()).expect("a row");

@@ -13,10 +13,12 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn run(input: &mut Unstructured<'_>) -> Result<()> {
-    match input.int_in_range(0..=3u8)? {
+    match input.int_in_range(0..=5u8)? {
         0 => values(input),
         1 => codes(input),
         2 => planes(input),
+        3 => halves(input),
+        4 => int8(input),
         _ => panel(input),
     }
 }
@@ -27,6 +29,27 @@ fn values(input: &mut Unstructured<'_>) -> Result<()> {
     let a = floats(input, len, small)?;
     let b = floats(input, len, small)?;
     fuzzing::values(&a, &b);
+    Ok(())
+}
+
+fn halves(input: &mut Unstructured<'_>) -> Result<()> {
+    let len = input.int_in_range(0..=600usize)?;
+    let small = input.arbitrary()?;
+    let a = floats(input, len, small)?;
+    let b = exactly(input, len * 2)?;
+    let (words, _) = b.as_chunks::<2>();
+    let b: Box<[u16]> = words.iter().map(|&word| u16::from_le_bytes(word)).collect();
+    fuzzing::halves(&a, &b);
+    Ok(())
+}
+
+fn int8(input: &mut Unstructured<'_>) -> Result<()> {
+    let len = 64 * input.int_in_range(0..=9usize)?;
+    let small = input.arbitrary()?;
+    let a = floats(input, len, small)?;
+    let row = exactly(input, len)?;
+    let scale = floats(input, 1, small)?[0];
+    fuzzing::int8(&a, &row, scale);
     Ok(())
 }
 

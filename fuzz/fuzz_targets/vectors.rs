@@ -16,7 +16,9 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
     let dimensions = input.int_in_range(1..=300u32)?;
     let metric = input.int_in_range(1..=3u32)?;
     let stride = dimensions.next_multiple_of(64);
-    let mut header = [rows, dimensions, metric, stride];
+    let storage = input.int_in_range(0..=2u32)?;
+    let value = [4, 2, 0][storage as usize];
+    let mut header = [rows, dimensions, metric | storage << 16, stride];
     damage_word(input, &mut header)?;
     let cut = Cut::choose(input, 4)?;
     let k = input.int_in_range(0..=50usize)?;
@@ -26,7 +28,7 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
         (1, bytes(header)),
         (4, fill(some(input, 300)?, len(8))),
         (3, fill(some(input, 700)?, len(stride))),
-        (2, fill(some(input, 700)?, len(dimensions * 4))),
+        (2, fill(some(input, 700)?, len(dimensions * value))),
     ];
     cut.apply(&mut sections);
 
@@ -49,7 +51,7 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
     // a merge copies rows as they are
     let merged = path("merged");
     let writer = PartWriter::create(&OsDisk, &merged, PartKind::Vectors).expect("a new part");
-    let mut writer = VectorWriter::new(writer, METRICS[0], part.dimensions()).expect("a writer");
+    let mut writer = VectorWriter::new(writer, METRICS[0], part.storage(), part.dimensions()).expect("a writer");
     for row in 0..rows {
         if writer.push_from(&part, row).is_err() {
             assert_ne!(part.metric(), METRICS[0], "only another metric is refused");

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
-use gleaner::collection::definition::Metric;
+use gleaner::collection::definition::{Metric, Storage};
 use gleaner::rows::RowSet;
 use gleaner::store::{OsDisk, PartFile, PartKind, PartWriter};
 use gleaner::vector::{Query, Scored};
@@ -12,6 +12,9 @@ use libfuzzer_sys::arbitrary::{Result, Unstructured};
 
 /// The metrics, in the order of their numbers in a file (from 1).
 pub const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
+
+/// What rows are stored as, in the order of its numbers in a file (from 0).
+pub const STORAGES: [Storage; 3] = [Storage::Float32, Storage::Float16, Storage::Int8];
 
 /// A path for a file of this process, under `TMPDIR`.
 pub fn path(name: &str) -> PathBuf {

@@ -254,6 +254,8 @@ pub enum Analyzer {
 pub struct VectorDefinition {
     /// What "near" means.
     pub metric: Metric,
+    /// How the vectors are stored by which hits are scored.
+    pub storage: Storage,
     /// What builds the graph.
     pub builder: Builder,
     /// Half the most links of a row (4 to 64).
@@ -279,6 +281,7 @@ impl Default for VectorDefinition {
     fn default() -> Self {
         Self {
             metric: Metric::default(),
+            storage: Storage::default(),
             builder: Builder::default(),
             m: 20,
             ef_construction: 128,
@@ -300,6 +303,41 @@ pub enum Metric {
     Dot,
     /// Euclidean distance.
     L2,
+}
+
+/// How the vectors are stored by which hits are scored. Beside them each has a code of 8 bits a dimension, which
+/// finds the candidates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// Single precision, as they arrive.
+    #[default]
+    Float32,
+    /// Half precision: half the room; a value is rounded to 11 significant bits and is at most 65,504.
+    Float16,
+    /// The codes alone: no room beside them; a value is rounded to a 119th of its vector's largest.
+    Int8,
+}
+
+impl std::fmt::Display for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Storage::Float32 => "float32",
+            Storage::Float16 => "float16",
+            Storage::Int8 => "int8",
+        })
+    }
+}
+
+impl Storage {
+    /// Bytes of a vector beside its code.
+    pub fn row_bytes(self, dimensions: usize) -> usize {
+        match self {
+            Storage::Float32 => dimensions * size_of::<f32>(),
+            Storage::Float16 => dimensions * size_of::<u16>(),
+            Storage::Int8 => 0,
+        }
+    }
 }
 
 /// What builds the graph.

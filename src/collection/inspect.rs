@@ -7,11 +7,13 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::collection::catalog::{BatchRecord, SegmentRecord};
+use crate::collection::definition::Storage;
 use crate::collection::{catalog, recovery};
 use crate::error::{Error, Result};
 use crate::segment::{part_kinds, part_path};
-use crate::store::OsDisk;
 use crate::store::lock::DirLock;
+use crate::store::{OsDisk, PartKind};
+use crate::vector::BytesPerVector;
 
 /// What a data directory holds.
 #[derive(Clone, Debug, Serialize)]
@@ -35,6 +37,8 @@ pub struct CollectionInspection {
     pub model: Option<String>,
     /// Length of its vectors, if it has any.
     pub dimensions: Option<u32>,
+    /// How its vectors are stored.
+    pub storage: Storage,
     /// Its segments, oldest first.
     pub segments: Vec<SegmentInspection>,
     /// Batches that are not indexed yet.
@@ -53,8 +57,9 @@ pub struct SegmentInspection {
     pub deleted_rows: u64,
     /// Bytes of each part.
     pub parts: Vec<(&'static str, u64)>,
-    /// Bytes of vectors and graph by row.
-    pub vector_bytes_per_row: u64,
+    /// What a vector takes; absent in a lexical collection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_vector: Option<BytesPerVector>,
 }
 
 /// Reads what a data directory holds.
@@ -74,14 +79,17 @@ pub fn inspect(data_dir: &Path) -> Result<Inspection> {
                 .into_iter()
                 .map(|kind| (kind.name(), size(&part_path(&dir, record.id, kind))))
                 .collect();
-            let vector_bytes: u64 = parts
-                .iter()
-                .filter(|(name, _)| matches!(*name, "vectors" | "graph"))
-                .map(|(_, bytes)| bytes)
-                .sum();
+            let part =
+                |kind: PartKind| parts.iter().find(|(name, _)| *name == kind.name()).map(|&(_, bytes)| bytes);
+            let bytes_per_vector = part(PartKind::Vectors).zip(collection.record.dimensions);
+            let bytes_per_vector = bytes_per_vector.and_then(|(vectors, dimensions)| {
+                let rows = u64::from(record.rows);
+                let row = collection.record.definition.vector.storage.row_bytes(dimensions as usize);
+                BytesPerVector::new(rows, rows * row as u64, vectors, part(PartKind::Graph).unwrap_or(0))
+            });
             SegmentInspection {
                 deleted_rows: collection.deletes.get(&record.id).map_or(0, |rows| rows.len()),
-                vector_bytes_per_row: vector_bytes / u64::from(record.rows.max(1)),
+                bytes_per_vector,
                 record: record.clone(),
                 parts,
             }
@@ -91,6 +99,7 @@ pub fn inspect(data_dir: &Path) -> Result<Inspection> {
             name: collection.record.name.clone(),
             model: collection.record.model.clone(),
             dimensions: collection.record.dimensions,
+            storage: collection.record.definition.vector.storage,
             segments: segments.collect(),
             inbox: collection.batches.clone(),
             tombstones: collection.tombstones.len(),
@@ -120,7 +129,16 @@ impl fmt::Display for Inspection {
                 for (name, bytes) in &segment.parts {
                     write!(f, " {name} {bytes}")?;
                 }
-                writeln!(f, " bytes; {} vector bytes a row", segment.vector_bytes_per_row)?;
+                writeln!(f, " bytes")?;
+                if let Some(bytes) = segment.bytes_per_vector {
+                    let BytesPerVector { originals, codes, graph, in_memory } = bytes;
+                    let storage = collection.storage;
+                    writeln!(
+                        f,
+                        "    a vector: {originals} bytes as {storage}, {codes} as code, {graph} of graph; \
+                         {in_memory} to be in memory"
+                    )?;
+                }
             }
             for batch in &collection.inbox {
                 writeln!(

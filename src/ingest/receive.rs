@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::collection::Collection;
 use crate::collection::catalog::{BatchRecord, Edit};
-use crate::collection::definition::{EmbeddingDefinition, Metric};
+use crate::collection::definition::{EmbeddingDefinition, Metric, Storage, VectorDefinition};
 use crate::collection::inbox::{self, AcceptedDocument};
 use crate::collection::publisher::{Operation, Write};
 use crate::dispatch::Usage;
@@ -127,18 +127,20 @@ fn check_vector(collection: &Collection, vector: Option<&[f32]>) -> Result<()> {
             "this collection takes its vectors from you: send one of {dimensions} numbers"
         ));
     };
-    check_values(vector, dimensions, collection.definition().vector.metric).or_else(invalid)
+    let VectorDefinition { metric, storage, .. } = collection.definition().vector;
+    check_values(vector, dimensions, metric, storage).or_else(invalid)
 }
 
-/// Whether a vector from a client can be compared: length, finite, not zero where only its direction counts.
-pub fn check_values(vector: &[f32], dimensions: u32, metric: Metric) -> Result<(), String> {
+/// Whether a vector from a client can be stored and compared: length, finite, not too large, not zero where only its
+/// direction counts.
+pub fn check_values(vector: &[f32], dimensions: u32, metric: Metric, storage: Storage) -> Result<(), String> {
     if vector.len() != dimensions as usize {
         return Err(format!("the vector has {} numbers, the collection's have {dimensions}", vector.len()));
     }
     if let Some(at) = vector.iter().position(|value| !value.is_finite()) {
         return Err(format!("the vector's number {at} is not finite"));
     }
-    crate::vector::check(metric, vector).map_err(|error| error.message)
+    crate::vector::check(metric, storage, vector).map_err(|error| error.message)
 }
 
 /// Versions that were given to a write; given back when it is published, fails or is dropped.

@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::collection::Collection;
-use crate::collection::definition::{EmbeddingDefinition, FusionMethod, Metric};
+use crate::collection::definition::{EmbeddingDefinition, FusionMethod, Metric, Storage};
 use crate::error::{Code, Error, Result};
 use crate::ingest::receive::check_values;
 use crate::search::request::{Expand, GroupBy, Mode, SearchRequest};
@@ -169,7 +169,8 @@ fn legs<'a>(
             return Err(Error::new(Code::InvalidVector, message).with_param("vector"));
         }
         (Some(vector), Some(dimensions)) => {
-            check_values(vector, dimensions, collection.definition().vector.metric)
+            // a query is never stored
+            check_values(vector, dimensions, collection.definition().vector.metric, Storage::Float32)
                 .map_err(|message| Error::new(Code::InvalidVector, message).with_param("vector"))?;
             Some(DenseQuery::Vector(vector.clone()))
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::chunk::Chunk;
 use crate::collection::catalog::SegmentRecord;
-use crate::collection::definition::Definition;
+use crate::collection::definition::{Definition, VectorDefinition};
 use crate::error::Result;
 use crate::segment::part_path;
 use crate::segment::source::{Head, SourceWriter};
@@ -122,7 +122,8 @@ fn write_source(place: &SegmentPlace<'_>, id: u64, documents: &[&PreparedDocumen
 fn write_vectors(place: &SegmentPlace<'_>, id: u64, documents: &[&PreparedDocument]) -> Result<Option<u64>> {
     let Some(dimensions) = place.dimensions else { return Ok(None) };
     let part = place.part(id, PartKind::Vectors)?;
-    let mut writer = VectorWriter::new(part, place.definition.vector.metric, dimensions)?;
+    let VectorDefinition { metric, storage, .. } = place.definition.vector;
+    let mut writer = VectorWriter::new(part, metric, storage, dimensions)?;
     for vector in documents.iter().flat_map(|document| document.vectors.chunks_exact(dimensions as usize)) {
         writer.push(vector)?;
     }

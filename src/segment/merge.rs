@@ -2,6 +2,7 @@
 //! rows and row r means the same chunk in all of them.
 
 use crate::collection::catalog::SegmentRecord;
+use crate::collection::definition::VectorDefinition;
 use crate::error::Result;
 use crate::rows::RowSet;
 use crate::segment::build::SegmentPlace;
@@ -68,9 +69,11 @@ fn write_source(place: &SegmentPlace<'_>, id: u64, inputs: &[(&Segment, &RowSet)
 fn write_vectors(place: &SegmentPlace<'_>, id: u64, inputs: &[(&Segment, &RowSet)]) -> Result<Option<u64>> {
     let Some(dimensions) = place.dimensions else { return Ok(None) };
     let part = place.part(id, PartKind::Vectors)?;
-    let mut writer = VectorWriter::new(part, place.definition.vector.metric, dimensions)?;
+    let VectorDefinition { metric, storage, .. } = place.definition.vector;
+    let mut writer = VectorWriter::new(part, metric, storage, dimensions)?;
     for (segment, alive) in inputs {
         if let Some(vectors) = segment.vectors()? {
+            vectors.expect_reading_all();
             for row in alive.iter() {
                 writer.push_from(vectors, row)?;
             }

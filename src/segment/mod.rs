@@ -115,6 +115,15 @@ impl Segment {
         }
     }
 
+    /// Its rows and the bytes of their originals, of the file that holds them and of the graph, as
+    /// [`BytesPerVector::new`](crate::vector::BytesPerVector::new) wants them; `None` where it has no vectors, or
+    /// none that can be read.
+    pub fn vector_bytes(&self) -> Option<[u64; 4]> {
+        let vectors = self.vectors().ok()??;
+        let graph = self.graph().ok().flatten().map_or(0, GraphPart::file_bytes);
+        Some([self.rows().into(), vectors.original_bytes(), vectors.file_bytes(), graph])
+    }
+
     /// Whether walks of the graph must check what they read: [`check_graph`](Self::check_graph) was not called.
     pub fn graph_is_unchecked(&self) -> bool {
         matches!(&self.graph, Some(Ok(graph)) if !graph.is_checked())

@@ -1,7 +1,7 @@
 //! The only place that maps memory.
 
 use std::fs::File;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 use super::{Result, StoreError};
@@ -25,6 +25,26 @@ impl Map {
         // gives SIGBUS, which no process that maps files can rule out.
         let map = unsafe { memmap2::MmapOptions::new().map(file) };
         Ok(Map(Some(map.map_err(StoreError::io("map", path))?)))
+    }
+
+    /// Tells the system that `range` is read here and there: it then reads no more than it is asked for.
+    /// A hint, as the next one: where the system does not take it, reading is only slower.
+    pub(super) fn expect_random_reads(&self, range: Range<usize>) {
+        self.advise(memmap2::Advice::Random, range);
+    }
+
+    /// Tells the system that all of `range` is going to be read: it begins to.
+    pub(super) fn expect_reading_all(&self, range: Range<usize>) {
+        self.advise(memmap2::Advice::WillNeed, range);
+    }
+
+    fn advise(&self, advice: memmap2::Advice, range: Range<usize>) {
+        if let Some(map) = &self.0
+            && !range.is_empty()
+            && let Err(error) = map.advise_range(advice, range.start, range.len())
+        {
+            tracing::debug!(%error, "a hint about reads of a map was not taken");
+        }
     }
 }
 

@@ -437,6 +437,17 @@ impl Section {
         self.bytes(range).map(drop)
     }
 
+    /// Tells the system that the section is read here and there, so that it does not read around what it is asked
+    /// for.
+    pub fn expect_random_reads(&self) {
+        self.part.map.expect_random_reads(self.start..self.start + self.len);
+    }
+
+    /// Tells the system that all of the section is going to be read.
+    pub fn expect_reading_all(&self) {
+        self.part.map.expect_reading_all(self.start..self.start + self.len);
+    }
+
     #[cold]
     fn outside(&self) -> StoreError {
         StoreError::corrupt(&self.part.path, "an offset points outside its section")

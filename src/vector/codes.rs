@@ -10,6 +10,8 @@
 //! `64·i + 32 + j` in its upper half. Each row is quantised by itself: nothing is trained, and a merge copies
 //! codes as they are.
 
+use crate::collection::definition::Metric;
+
 /// The largest code of a row.
 const LARGEST: f32 = 119.0;
 /// What is added to a row's code to make it a byte.
@@ -20,7 +22,7 @@ pub(super) const HIGH_OFFSET: i32 = 128;
 pub(super) const HIGH_STEP: i32 = 16;
 
 /// Dimensions in one unit of a plane, and the bytes it takes in both planes.
-const UNIT: usize = 64;
+pub(super) const UNIT: usize = 64;
 
 /// What is known of a row beside its values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -58,8 +60,8 @@ pub(super) fn quantise(vector: &[f32], largest: f32, codes: &mut Vec<i8>) -> f32
 pub(super) struct Quantiser(Vec<i8>);
 
 impl Quantiser {
-    /// Appends the planes of `vector` to `codes`; returns the scales of whole codes and of their upper halves.
-    pub fn append(&mut self, vector: &[f32], codes: &mut Vec<u8>) -> (f32, f32) {
+    /// Appends the planes of `vector` to `codes`; returns its constants.
+    pub fn append(&mut self, vector: &[f32], norm_squared: f32, codes: &mut Vec<u8>) -> RowConstants {
         let scale = quantise(vector, LARGEST, &mut self.0);
         let at = |dimension: usize| (i32::from(*self.0.get(dimension).unwrap_or(&0)) + OFFSET) as u8;
         let units = vector.len().div_ceil(UNIT);
@@ -76,7 +78,24 @@ impl Quantiser {
             products += i64::from(code * ((code + OFFSET) / HIGH_STEP * HIGH_STEP - HIGH_OFFSET));
         }
         // a row's largest code is LARGEST, so there are products unless all codes are zero
-        (scale, scale * squares as f32 / products.max(1) as f32)
+        let high_scale = scale * squares as f32 / products.max(1) as f32;
+        RowConstants { scale, high_scale, norm_squared }
+    }
+
+    /// The same for a row of which nothing else is kept: its constants are those of the codes. For cosine the
+    /// scale is the one with which the codes have length 1.
+    pub fn append_as_row(&mut self, metric: Metric, vector: &[f32], codes: &mut Vec<u8>) -> RowConstants {
+        let mut constants = self.append(vector, 1.0, codes);
+        let squares: i64 = self.0.iter().map(|&code| i64::from(code) * i64::from(code)).sum();
+        let length = f64::from(constants.scale) * (squares as f64).sqrt();
+        match metric {
+            Metric::Cosine if length > 0.0 => {
+                constants.scale = (f64::from(constants.scale) / length) as f32;
+                constants.high_scale = (f64::from(constants.high_scale) / length) as f32;
+            }
+            _ => constants.norm_squared = (length * length) as f32,
+        }
+        constants
     }
 }
 
@@ -110,7 +129,7 @@ pub struct CodeQuery {
 
 impl CodeQuery {
     /// Arranges a query's codes.
-    pub(super) fn new(codes: &[i8]) -> CodeQuery {
+    pub fn new(codes: &[i8]) -> CodeQuery {
         let stride = code_stride(codes.len());
         let plane = stride / 2;
         let lines = plane.next_multiple_of(UNIT);
@@ -141,7 +160,7 @@ mod tests {
         #[test]
         fn a_code_is_within_half_a_step(vector in prop::collection::vec(-100.0f32..100.0, 1..200)) {
             let mut row = Vec::new();
-            let (scale, high_scale) = Quantiser::default().append(&vector, &mut row);
+            let RowConstants { scale, high_scale, .. } = Quantiser::default().append(&vector, 1.0, &mut row);
             prop_assert_eq!(row.len(), code_stride(vector.len()));
             let mut codes = Vec::new();
             decode(&row, |code| codes.push(code));

@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicBool;
 
 use super::graph::{self, Graph, GraphParameters, GraphPart};
 use super::{VectorPart, VectorWriter};
-use crate::collection::definition::{Builder, Metric};
+use crate::collection::definition::{Builder, Metric, Storage};
 use crate::rows::RowSet;
 use crate::store::{OsDisk, PartFile, PartKind, PartWriter};
 
 pub(super) const BUILDERS: [Builder; 2] = [Builder::Native, Builder::HnswRs];
+pub(super) const STORAGES: [Storage; 3] = [Storage::Float32, Storage::Float16, Storage::Int8];
 pub(super) const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
 
 /// A small deterministic generator (xorshift64*).
@@ -67,9 +68,19 @@ impl Random {
 }
 
 pub(super) fn write(dir: &Path, metric: Metric, vectors: &[Vec<f32>], dimensions: usize) -> PathBuf {
+    write_as(Storage::Float32, dir, metric, vectors, dimensions)
+}
+
+pub(super) fn write_as(
+    storage: Storage,
+    dir: &Path,
+    metric: Metric,
+    vectors: &[Vec<f32>],
+    dimensions: usize,
+) -> PathBuf {
     let path = dir.join("rows.vectors");
     let writer = PartWriter::create(&OsDisk, &path, PartKind::Vectors).unwrap();
-    let mut writer = VectorWriter::new(writer, metric, dimensions as u32).unwrap();
+    let mut writer = VectorWriter::new(writer, metric, storage, dimensions as u32).unwrap();
     vectors.iter().for_each(|vector| writer.push(vector).unwrap());
     assert_eq!(writer.finish().unwrap(), std::fs::metadata(&path).unwrap().len());
     path
@@ -81,6 +92,10 @@ pub(super) fn open(path: &Path) -> VectorPart {
 
 pub(super) fn part(dir: &Path, metric: Metric, vectors: &[Vec<f32>]) -> VectorPart {
     open(&write(dir, metric, vectors, vectors.first().map_or(8, Vec::len)))
+}
+
+pub(super) fn part_as(storage: Storage, dir: &Path, metric: Metric, vectors: &[Vec<f32>]) -> VectorPart {
+    open(&write_as(storage, dir, metric, vectors, vectors.first().map_or(8, Vec::len)))
 }
 
 pub(super) fn graph(part: &VectorPart) -> Graph {

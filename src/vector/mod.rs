@@ -1,36 +1,44 @@
 //! The dense leg: distances, codes, scans and the graph over the rows of a segment.
 //!
+//! - [`BytesPerVector`]: what a vector takes, on disk and in memory.
 //! - [`codes`]: vectors in 8 bits a dimension.
 //! - [`distance`]: the inner loops, chosen for the processor at run time.
-//! - [`part`]: rows in full precision and their 8-bit codes, on disk.
+//! - [`part`]: rows and their 8-bit codes, on disk.
+//! - [`Row`]: a row in the type it is stored in.
 //! - [`Query`]: a vector prepared for comparing.
 //! - [`scan`], [`exact`], [`score_rows`]: looking at every allowed row.
 //! - [`graph`]: the graph: build, freeze, walk.
 //! - [`recall`]: the way in. It picks the cheapest of these that finds the neighbours, by [`cost`].
 
+mod bytes;
 mod codes;
 mod cost;
 pub mod distance;
 pub mod graph;
 pub mod part;
 mod query;
+mod row;
 mod scan;
 mod top;
 
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod storage_tests;
+#[cfg(test)]
 mod tests;
 
-use crate::collection::definition::Metric;
+use crate::collection::definition::{Metric, Storage};
 use crate::error::{Code, Error, Result};
 use crate::rows::RowSet;
 use crate::store;
 
+pub use bytes::BytesPerVector;
 pub use codes::CodeQuery;
 pub use graph::{Effort, GraphPart};
 pub use part::{VectorPart, VectorWriter};
 pub use query::Query;
+pub use row::Row;
 pub use scan::{exact, scan, score_rows};
 
 /// A row and its score as users see it: cosine, inner product or Euclidean distance.
@@ -80,8 +88,13 @@ const MAX_NORM_SQUARED: f64 = (f32::MAX / 4.0) as f64;
 
 /// Whether vectors of a segment may have this value: `invalid_vector` where one is not finite or too large, or
 /// cosine has no direction.
-pub fn check(metric: Metric, vector: &[f32]) -> Result<()> {
-    unit_or_finite(metric, &mut vector.to_vec()).map(drop)
+pub fn check(metric: Metric, storage: Storage, vector: &[f32]) -> Result<()> {
+    let mut vector = vector.to_vec();
+    unit_or_finite(metric, &mut vector)?;
+    match storage {
+        Storage::Float16 => row::to_halves(&vector).map(drop),
+        Storage::Float32 | Storage::Int8 => Ok(()),
+    }
 }
 
 /// Makes `vector` a unit vector for cosine, and leaves it alone for the others; returns its squared

@@ -1,16 +1,24 @@
-//! The `vectors` part: full-precision rows, and 8-bit codes of the same rows.
+//! The `vectors` part: the rows, and 8-bit codes of the same rows.
 //!
-//! The codes ([`super::codes`]) pick candidates; the full-precision rows score them.
+//! The codes ([`super::codes`]) pick candidates; the rows, in the type that the collection's [`Storage`] says, score
+//! them. For `int8` the codes are the rows: nothing else is stored.
+//!
+//! Codes and the graph are what searches read all over; they are meant to be in memory. Of the rows a search reads
+//! only those it scores, a few dozen, so they may stay on disk: nothing reads them when a part is opened or its codes
+//! are checked, and the system is told that they are read at random, so that it reads the blocks asked for and no
+//! others around them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use zerocopy::little_endian::U32;
+use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::codes::{Quantiser, RowConstants, code_stride};
+use super::row::{Row, Rows, to_halves};
 use super::unit_or_finite;
-use crate::collection::definition::Metric;
+use crate::collection::definition::{Metric, Storage};
 use crate::error::{Code, Error};
 use crate::store::{PartFile, PartWriter, Result, Section, StoreError};
 
@@ -28,17 +36,20 @@ struct Header {
     rows: U32,
     dimensions: U32,
     /// 1 cosine, 2 dot, 3 l2.
-    metric: U32,
+    metric: U16,
+    /// 0 float32, 1 float16, 2 int8.
+    storage: U16,
     /// Bytes from one row's codes to the next's.
     code_stride: U32,
 }
 
-/// Writes a `vectors` part row by row. Full-precision rows go straight to the file; the codes wait in
-/// memory (one byte a dimension) until [`finish`](Self::finish).
+/// Writes a `vectors` part row by row. The rows go straight to the file; the codes wait in memory (one byte a
+/// dimension) until [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct VectorWriter {
     writer: PartWriter,
     metric: Metric,
+    storage: Storage,
     dimensions: usize,
     codes: Vec<u8>,
     constants: Vec<RowConstants>,
@@ -48,7 +59,12 @@ pub struct VectorWriter {
 
 impl VectorWriter {
     /// Starts a part. `invalid_definition` for 0 or more than [`MAX_DIMENSIONS`] dimensions.
-    pub fn new(mut writer: PartWriter, metric: Metric, dimensions: u32) -> crate::Result<VectorWriter> {
+    pub fn new(
+        mut writer: PartWriter,
+        metric: Metric,
+        storage: Storage,
+        dimensions: u32,
+    ) -> crate::Result<VectorWriter> {
         if !(1..=MAX_DIMENSIONS).contains(&dimensions) {
             let message = format!("vectors have 1 to {MAX_DIMENSIONS} dimensions, not {dimensions}");
             return Err(Error::new(Code::InvalidDefinition, message));
@@ -57,6 +73,7 @@ impl VectorWriter {
         Ok(VectorWriter {
             writer,
             metric,
+            storage,
             dimensions: dimensions as usize,
             codes: Vec::new(),
             constants: Vec::new(),
@@ -75,23 +92,36 @@ impl VectorWriter {
         self.row.clear();
         self.row.extend_from_slice(vector);
         let norm_squared = unit_or_finite(self.metric, &mut self.row)?;
-        self.writer.write(self.row.as_bytes())?;
-        let (scale, high_scale) = self.quantiser.append(&self.row, &mut self.codes);
-        self.constants.push(RowConstants { scale, high_scale, norm_squared });
+        let constants = match self.storage {
+            Storage::Float32 => {
+                self.writer.write(self.row.as_bytes())?;
+                self.quantiser.append(&self.row, norm_squared, &mut self.codes)
+            }
+            Storage::Float16 => {
+                self.writer.write(to_halves(&self.row)?.as_bytes())?;
+                self.quantiser.append(&self.row, norm_squared, &mut self.codes)
+            }
+            Storage::Int8 => self.quantiser.append_as_row(self.metric, &self.row, &mut self.codes),
+        };
+        self.constants.push(constants);
         Ok(())
     }
 
     /// Appends a row of another part bit for bit: values, codes and constants. `internal` where the
-    /// parts differ in metric or dimensions.
+    /// parts differ in metric, storage or dimensions.
     pub fn push_from(&mut self, part: &VectorPart, row: u32) -> crate::Result<()> {
-        if part.metric != self.metric || part.dimensions != self.dimensions {
+        let theirs = (part.metric, part.storage, part.dimensions);
+        if theirs != (self.metric, self.storage, self.dimensions) {
             return Err(Error::internal(
-                "rows of parts with different metrics or dimensions cannot be merged",
+                "rows of parts with different metrics, storage or dimensions cannot be merged",
             ));
         }
-        let values = part.row(row)?;
+        match part.row(row)? {
+            Row::Float32(values) => self.writer.write(values.as_bytes())?,
+            Row::Float16(values) => self.writer.write(values.as_bytes())?,
+            Row::Int8(..) => {} // its codes are what follows
+        }
         let (codes, constants) = part.codes(row)?;
-        self.writer.write(values.as_bytes())?;
         self.codes.extend_from_slice(codes);
         self.constants.push(constants);
         Ok(())
@@ -108,6 +138,7 @@ impl VectorWriter {
             rows: self.rows().into(),
             dimensions: (self.dimensions as u32).into(),
             metric: metric_number(self.metric).into(),
+            storage: storage_number(self.storage).into(),
             code_stride: (code_stride(self.dimensions) as u32).into(),
         };
         self.writer.section(SECTION_CODES, &self.codes)?;
@@ -117,11 +148,19 @@ impl VectorWriter {
     }
 }
 
-fn metric_number(metric: Metric) -> u32 {
+fn metric_number(metric: Metric) -> u16 {
     match metric {
         Metric::Cosine => 1,
         Metric::Dot => 2,
         Metric::L2 => 3,
+    }
+}
+
+fn storage_number(storage: Storage) -> u16 {
+    match storage {
+        Storage::Float32 => 0,
+        Storage::Float16 => 1,
+        Storage::Int8 => 2,
     }
 }
 
@@ -131,6 +170,7 @@ pub struct VectorPart {
     rows: u32,
     dimensions: usize,
     metric: Metric,
+    storage: Storage,
     stride: usize,
     values: Section,
     codes: Section,
@@ -179,6 +219,10 @@ impl VectorPart {
             .into_iter()
             .find(|&metric| metric_number(metric) == header.metric.get())
             .ok_or_else(|| bad("the metric is not known"))?;
+        let storage = [Storage::Float32, Storage::Float16, Storage::Int8]
+            .into_iter()
+            .find(|&storage| storage_number(storage) == header.storage.get())
+            .ok_or_else(|| bad("the type of its rows is not known"))?;
         let dimensions = header.dimensions.get();
         if !(1..=MAX_DIMENSIONS).contains(&dimensions) {
             return Err(bad("the number of dimensions is out of range"));
@@ -192,6 +236,7 @@ impl VectorPart {
             rows,
             dimensions,
             metric,
+            storage,
             stride,
             values: file.section(SECTION_ROWS)?,
             codes: file.section(SECTION_CODES)?,
@@ -199,13 +244,14 @@ impl VectorPart {
             codes_checked: Arc::default(),
         };
         let lengths = [
-            (&part.values, dimensions * size_of::<f32>()),
+            (&part.values, storage.row_bytes(dimensions)),
             (&part.codes, stride),
             (&part.constants, size_of::<RowConstants>()),
         ];
         if lengths.iter().any(|(section, row)| section.len() as u64 != u64::from(rows) * *row as u64) {
             return Err(bad("a section of the vectors has a wrong length"));
         }
+        part.values.expect_random_reads();
         Ok(part)
     }
 
@@ -224,11 +270,41 @@ impl VectorPart {
         self.metric
     }
 
-    /// A row in full precision, checked.
+    /// How the rows are stored.
+    pub fn storage(&self) -> Storage {
+        self.storage
+    }
+
+    /// A row as it is stored, checked.
     #[inline]
-    pub fn row(&self, row: u32) -> Result<&[f32]> {
-        let len = self.dimensions * size_of::<f32>();
-        cast(&self.values, self.values.bytes(row as usize * len..(row as usize + 1) * len)?)
+    pub fn row(&self, row: u32) -> Result<Row<'_>> {
+        let values = || {
+            let len = self.storage.row_bytes(self.dimensions);
+            self.values.bytes(row as usize * len..(row as usize + 1) * len)
+        };
+        Ok(match self.storage {
+            Storage::Float32 => Row::Float32(cast(&self.values, values()?)?),
+            Storage::Float16 => Row::Float16(cast(&self.values, values()?)?),
+            Storage::Int8 => {
+                let (codes, constants) = self.codes(row)?;
+                Row::Int8(codes, constants.scale)
+            }
+        })
+    }
+
+    /// The values of a row, checked.
+    pub(super) fn values(&self, row: u32) -> Result<Cow<'_, [f32]>> {
+        Ok(self.row(row)?.values(self.dimensions))
+    }
+
+    /// Bytes of the file.
+    pub fn file_bytes(&self) -> u64 {
+        self.values.part().file_len()
+    }
+
+    /// Bytes that the rows take beside their codes.
+    pub fn original_bytes(&self) -> u64 {
+        self.values.len() as u64
     }
 
     /// A row's codes and constants, checked.
@@ -260,9 +336,30 @@ impl VectorPart {
         })
     }
 
-    /// All rows in full precision, one after the other, checked.
-    pub(super) fn all_rows(&self) -> Result<&[f32]> {
-        cast(&self.values, self.values.all()?)
+    /// All rows, checked. They are brought into memory first, as far as it is free.
+    pub(super) fn all_rows(&self) -> Result<Rows<'_>> {
+        self.expect_reading_all();
+        Ok(match self.storage {
+            Storage::Float32 => Rows::Float32(cast(&self.values, self.values.all()?)?),
+            Storage::Float16 => Rows::Float16(cast(&self.values, self.values.all()?)?),
+            Storage::Int8 => {
+                let (codes, constants) = self.all_codes()?;
+                Rows::Int8(codes, constants)
+            }
+        })
+    }
+
+    /// Tells the system that all rows are going to be read: it begins to.
+    pub fn expect_reading_all(&self) {
+        self.values.expect_reading_all();
+    }
+
+    /// Values or bytes of codes from one row of [`all_rows`](Self::all_rows) to the next.
+    pub(super) fn row_len(&self) -> usize {
+        match self.storage {
+            Storage::Float32 | Storage::Float16 => self.dimensions,
+            Storage::Int8 => self.stride,
+        }
     }
 
     /// The codes of all rows, one after the other, and their constants, checked.

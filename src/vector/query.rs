@@ -2,6 +2,7 @@
 
 use super::codes::{CodeQuery, HIGH_OFFSET, HIGH_STEP, OFFSET, RowConstants, quantise};
 use super::distance::TileRow;
+use super::row::Row;
 use super::{distance, unit_or_finite};
 use crate::collection::definition::Metric;
 use crate::error::{Code, Error, Result};
@@ -16,6 +17,8 @@ const LARGEST: f32 = 127.0;
 #[derive(Clone, Debug)]
 pub struct Query {
     metric: Metric,
+    dimensions: u32,
+    /// Padded with zeros to whole units of codes.
     vector: Vec<f32>,
     codes: CodeQuery,
     /// The same with an offset of 128, whole groups of four.
@@ -63,7 +66,8 @@ impl Query {
         let mut offset_codes: Vec<u8> = codes.iter().map(|&code| code as u8 ^ 128).collect();
         offset_codes.resize(codes.len().next_multiple_of(4), 128);
         let codes = CodeQuery::new(&codes);
-        Ok(Query { metric, vector, codes, offset_codes, scale, sum, norm_squared })
+        vector.resize(codes.stride(), 0.0);
+        Ok(Query { metric, dimensions, vector, codes, offset_codes, scale, sum, norm_squared })
     }
 
     /// The metric it was prepared for.
@@ -73,15 +77,15 @@ impl Query {
 
     /// Length of the vector.
     pub fn dimensions(&self) -> u32 {
-        self.vector.len() as u32
+        self.dimensions
     }
 
-    /// Exact similarity to a full-precision row.
+    /// Exact similarity to a row as it is stored.
     #[inline]
-    pub(super) fn similarity(&self, row: &[f32]) -> f32 {
+    pub(super) fn similarity(&self, row: Row<'_>) -> f32 {
         match self.metric {
-            Metric::Cosine | Metric::Dot => distance::dot(&self.vector, row),
-            Metric::L2 => -distance::l2_squared(&self.vector, row),
+            Metric::Cosine | Metric::Dot => row.dot(&self.vector),
+            Metric::L2 => -row.l2_squared(&self.vector),
         }
     }
 

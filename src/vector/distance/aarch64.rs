@@ -15,6 +15,10 @@ pub(super) fn available() -> Vec<Kernels> {
         l2_squared,
         dot_codes,
         // plain loops: NEON is part of every aarch64 target
+        dot_f16: scalar::dot_f16,
+        l2_squared_f16: scalar::l2_squared_f16,
+        dot_int8: scalar::dot_int8,
+        l2_squared_int8: scalar::l2_squared_int8,
         dot_both: scalar::dot_both,
         dot_rows: scalar::dot_rows,
         dot_rows_whole: scalar::dot_rows_whole,

@@ -1,87 +1,103 @@
 //! For the fuzz target `kernels`: every family this processor has beside the reference, on the inputs it is given.
-#![expect(
-    unsafe_code,
-    reason = "calls kernels as the safe functions do; every block has its SAFETY argument"
-)]
 
+use super::kernels::{SCALAR, fits, lie_within};
 use super::*;
+use crate::vector::codes::UNIT;
 
 /// Products and distances of values. They agree to within rounding, where nothing overflows.
 pub fn values(a: &[f32], b: &[f32]) {
-    let (a, b) = same_length(a, b);
-    let terms: f64 = a.iter().zip(b).map(|(&a, &b)| f64::from(a).powi(2) + f64::from(b).powi(2)).sum();
-    let room = 1e-4 * (1.0 + terms) as f32;
-    for family in available() {
-        // SAFETY: equal lengths, detected kernels.
-        let (dot, l2) = unsafe { ((family.dot)(a, b), (family.l2_squared)(a, b)) };
-        if terms < f64::from(f32::MAX) / 8.0 {
-            assert!((dot - scalar::dot(a, b)).abs() <= room, "{} dot", family.name);
-            assert!((l2 - scalar::l2_squared(a, b)).abs() <= room, "{} l2", family.name);
-        }
+    let room = room(a, b);
+    for family in families() {
+        let name = family.name();
+        close(family.dot(a, b), SCALAR.dot(a, b), room, name, "dot");
+        close(family.l2_squared(a, b), SCALAR.l2_squared(a, b), room, name, "l2");
     }
+}
+
+/// The same with values in half precision.
+pub fn halves(a: &[f32], b: &[u16]) {
+    let values: Vec<f32> = b.iter().map(|&bits| half::f16::from_bits(bits).to_f32()).collect();
+    let room = room(a, &values);
+    for family in families() {
+        let name = family.name();
+        close(family.dot_f16(a, b), SCALAR.dot_f16(a, b), room, name, "dot_f16");
+        close(family.l2_squared_f16(a, b), SCALAR.l2_squared_f16(a, b), room, name, "l2_squared_f16");
+    }
+}
+
+/// The same with a row's codes; of both sides as much is taken as makes whole units.
+pub fn int8(a: &[f32], row: &[u8], scale: f32) {
+    let len = a.len().min(row.len()) / UNIT * UNIT;
+    let (a, row) = (&a[..len], &row[..len]);
+    // no code is larger
+    let (steps, scaled) = (room(a, &vec![128.0; len]), room(a, &vec![128.0 * scale; len]));
+    for family in families() {
+        let name = family.name();
+        close(family.dot_int8(a, row), SCALAR.dot_int8(a, row), steps, name, "dot_int8");
+        let (found, reference) =
+            (family.l2_squared_int8(a, row, scale), SCALAR.l2_squared_int8(a, row, scale));
+        close(found, reference, scaled, name, "l2_squared_int8");
+    }
+}
+
+/// How far sums over terms of these values may be apart by rounding; `None` where they may overflow.
+fn room(a: &[f32], b: &[f32]) -> Option<f32> {
+    let terms: f64 = a.iter().zip(b).map(|(&a, &b)| f64::from(a).powi(2) + f64::from(b).powi(2)).sum();
+    (terms < f64::from(f32::MAX) / 8.0).then_some(1e-4 * (1.0 + terms) as f32)
+}
+
+fn close(found: f32, reference: f32, room: Option<f32>, name: &str, kernel: &str) {
+    assert!(
+        room.is_none_or(|room| (found - reference).abs() <= room),
+        "{name} {kernel}: {found}, {reference}"
+    );
 }
 
 /// Products of codes.
 pub fn codes(a: &[u8], b: &[i8]) {
-    let (a, b) = same_length(a, b);
-    for family in available() {
-        // SAFETY: equal lengths, detected kernels.
-        let product = unsafe { (family.dot_codes)(a, b) };
-        assert_eq!(product, scalar::dot_codes(a, b), "{} dot_codes", family.name);
+    for family in families() {
+        assert_eq!(family.dot_codes(a, b), SCALAR.dot_codes(a, b), "{} dot_codes", family.name());
     }
 }
 
-/// Products of `rows` of `codes` with a query's codes. Nothing is done where a row lies outside.
+/// Products of `rows` of `codes` with a query's codes, which may lie outside of them.
 pub fn planes(codes: &[u8], rows: &[u32], query: &[i8]) {
     let query = &CodeQuery::new(query);
     let (mut product, mut reference) = (vec![0; rows.len()], vec![0; rows.len()]);
-    // as they are called outside of fuzzing, whatever the rows are
-    dot_rows(codes, rows, query, &mut product);
-    dot_rows_whole(codes, rows, query, &mut product);
-    dot_both(codes, query);
-    if !lie_within(codes, rows, query, &product) || query.stride == 0 {
-        return;
-    }
-    for family in available() {
-        let name = family.name;
-        scalar::dot_rows(codes, rows, query, &mut reference);
-        // SAFETY: as just checked, detected kernels.
-        unsafe { (family.dot_rows)(codes, rows, query, &mut product) };
+    for family in families() {
+        let name = family.name();
+        SCALAR.dot_rows(codes, rows, query, &mut reference);
+        family.dot_rows(codes, rows, query, &mut product);
         assert_eq!(product, reference, "{name} dot_rows");
-        scalar::dot_rows_whole(codes, rows, query, &mut reference);
-        // SAFETY: as above.
-        unsafe { (family.dot_rows_whole)(codes, rows, query, &mut product) };
+        SCALAR.dot_rows_whole(codes, rows, query, &mut reference);
+        family.dot_rows_whole(codes, rows, query, &mut product);
         assert_eq!(product, reference, "{name} dot_rows_whole");
-        for row in codes.chunks_exact(query.stride) {
-            // SAFETY: the row has the query's stride, detected kernels.
-            let product = unsafe { (family.dot_both)(row, query) };
-            assert_eq!(product, scalar::dot_both(row, query), "{name} dot_both");
+        assert_eq!(family.dot_both(codes, query), SCALAR.dot_both(codes, query), "{name} dot_both");
+        if lie_within(codes, rows, query, &product) && query.stride > 0 {
+            for row in codes.chunks_exact(query.stride) {
+                assert_eq!(family.dot_both(row, query), SCALAR.dot_both(row, query), "{name} dot_both");
+            }
         }
     }
 }
 
-/// Distances to the rows of a panel, bit for bit. Nothing is done where the panel does not fit the rows.
+/// Distances to the rows of a panel, bit for bit; it may not fit the rows.
 pub fn panel(tile: &[TileRow<'_>; TILE_ROWS], panel: &[i32]) {
     let (mut distances, mut reference) = ([[0.0; LANES]; TILE_ROWS], [[0.0; LANES]; TILE_ROWS]);
-    // as they are called outside of fuzzing, whatever the lengths are
-    near(tile, panel, &mut distances);
-    near_one(&tile[0], panel, &mut distances[0]);
-    if !tile.iter().all(|row| fits(row, panel)) {
-        return;
-    }
     let bits =
         |distances: &[[f32; LANES]]| distances.as_flattened().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    let masks = scalar::near(tile, panel, &mut reference);
-    for family in available() {
-        // SAFETY: the panel has the length that the rows ask for, detected kernels.
-        let found = unsafe { (family.near)(tile, panel, &mut distances) };
-        assert_eq!((found, bits(&distances)), (masks, bits(&reference)), "{} near", family.name);
+    let masks = SCALAR.near(tile, panel, &mut reference);
+    let all_fit = tile.iter().all(|row| fits(row, panel));
+    for family in families() {
+        let found = family.near(tile, panel, &mut distances);
+        assert_eq!((found, bits(&distances)), (masks, bits(&reference)), "{} near", family.name());
         for row in 0..TILE_ROWS {
-            let mut distances = [[0.0; LANES]];
-            // SAFETY: as above.
-            let [found] = unsafe { (family.near_one)(&[tile[row]], panel, &mut distances) };
-            assert_eq!(found, masks[row], "{} near_one", family.name);
-            assert_eq!(bits(&distances), bits(&reference[row..=row]), "{} near_one", family.name);
+            let mut distances = [0.0; LANES];
+            let found = family.near_one(&tile[row], panel, &mut distances);
+            if all_fit {
+                assert_eq!(found, masks[row], "{} near_one", family.name());
+                assert_eq!(bits(&[distances]), bits(&reference[row..=row]), "{} near_one", family.name());
+            }
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Plain loops: the reference, and what runs where no vector instructions are known.
 
+use half::f16;
+
+use super::super::codes::decode;
 use super::{CodeQuery, LANES, PANEL_HEADER, TileRow};
 
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -8,6 +11,33 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 pub(super) fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum()
+}
+
+pub(super) fn dot_f16(a: &[f32], b: &[u16]) -> f32 {
+    a.iter().zip(b).map(|(a, &b)| a * f16::from_bits(b).to_f32()).sum()
+}
+
+pub(super) fn l2_squared_f16(a: &[f32], b: &[u16]) -> f32 {
+    a.iter()
+        .zip(b)
+        .map(|(a, &b)| a - f16::from_bits(b).to_f32())
+        .map(|difference| difference * difference)
+        .sum()
+}
+
+pub(super) fn dot_int8(a: &[f32], row: &[u8]) -> f32 {
+    let (mut a, mut sum) = (a.iter(), 0.0);
+    decode(row, |code| sum += a.next().unwrap_or(&0.0) * f32::from(code));
+    sum
+}
+
+pub(super) fn l2_squared_int8(a: &[f32], row: &[u8], scale: f32) -> f32 {
+    let (mut a, mut sum) = (a.iter(), 0.0);
+    decode(row, |code| {
+        let difference = a.next().unwrap_or(&0.0) - scale * f32::from(code);
+        sum += difference * difference;
+    });
+    sum
 }
 
 pub(super) fn dot_codes(a: &[u8], b: &[i8]) -> i32 {

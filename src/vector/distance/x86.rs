@@ -3,15 +3,21 @@
 
 use core::arch::x86_64::*;
 
+use super::super::codes::{OFFSET, UNIT};
 use super::{CodeQuery, Kernels, LANES, PANEL_HEADER, TILE_ROWS, TileRow};
 
 pub(super) fn available() -> Vec<Kernels> {
     let mut families = Vec::new();
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+    {
         families.push(Kernels {
             name: "avx2",
             dot: avx2::dot,
             l2_squared: avx2::l2_squared,
+            dot_f16: avx2::dot_f16,
+            l2_squared_f16: avx2::l2_squared_f16,
+            dot_int8: avx2::dot_int8,
+            l2_squared_int8: avx2::l2_squared_int8,
             dot_codes: avx2::dot_codes,
             dot_both: avx2::dot_both,
             dot_rows: avx2::dot_rows,
@@ -22,12 +28,17 @@ pub(super) fn available() -> Vec<Kernels> {
     }
     if is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512vnni")
     {
         families.push(Kernels {
             name: "avx512-vnni",
             dot: avx512::dot,
             l2_squared: avx512::l2_squared,
+            dot_f16: avx512::dot_f16,
+            l2_squared_f16: avx512::l2_squared_f16,
+            dot_int8: avx512::dot_int8,
+            l2_squared_int8: avx512::l2_squared_int8,
             dot_codes: avx512::dot_codes,
             dot_both: avx512::dot_both,
             dot_rows: avx512::dot_rows,
@@ -45,6 +56,21 @@ pub(super) fn prefetch(bytes: &[u8]) {
         // SAFETY: a prefetch has no architectural effect; SSE is part of x86-64.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
+}
+
+/// The codes of the two halves of a unit of dimensions, from its bytes in both planes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn codes_of(high: __m256i, low: __m256i) -> [__m256i; 2] {
+    let (mask, offset) = (_mm256_set1_epi8(15), _mm256_set1_epi8(OFFSET as i8));
+    let join = |high, low| _mm256_sub_epi8(_mm256_or_si256(_mm256_slli_epi16::<4>(high), low), offset);
+    [
+        join(_mm256_and_si256(high, mask), _mm256_and_si256(low, mask)),
+        join(
+            _mm256_and_si256(_mm256_srli_epi16::<4>(high), mask),
+            _mm256_and_si256(_mm256_srli_epi16::<4>(low), mask),
+        ),
+    ]
 }
 
 mod avx512 {
@@ -119,6 +145,94 @@ mod avx512 {
     fn reduce(sums: [__m512; 4]) -> f32 {
         let low = _mm512_add_ps(sums[0], sums[1]);
         _mm512_reduce_add_ps(_mm512_add_ps(low, _mm512_add_ps(sums[2], sums[3])))
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    pub(super) fn dot_f16(a: &[f32], b: &[u16]) -> f32 {
+        let mut sums = [_mm512_setzero_ps(); 4];
+        each_f16(a, b, |lane, x, y| sums[lane] = _mm512_fmadd_ps(x, y, sums[lane]));
+        reduce(sums)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    pub(super) fn l2_squared_f16(a: &[f32], b: &[u16]) -> f32 {
+        let mut sums = [_mm512_setzero_ps(); 4];
+        each_f16(a, b, |lane, x, y| {
+            let difference = _mm512_sub_ps(x, y);
+            sums[lane] = _mm512_fmadd_ps(difference, difference, sums[lane]);
+        });
+        reduce(sums)
+    }
+
+    /// Calls `add` with one of four lanes and 16 values of both sides, zeros past their end.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    fn each_f16(a: &[f32], b: &[u16], mut add: impl FnMut(usize, __m512, __m512)) {
+        let len = a.len().min(b.len());
+        let (a, b) = (a.as_ptr(), b.as_ptr().cast::<i16>());
+        let mut at = 0;
+        // SAFETY: full loads lie below `len`, and the masked loads touch only lanes below `len`.
+        unsafe {
+            while at + 4 * F32 <= len {
+                for lane in 0..4 {
+                    let at = at + lane * F32;
+                    let y = _mm512_cvtph_ps(_mm256_loadu_si256(b.add(at).cast()));
+                    add(lane, _mm512_loadu_ps(a.add(at)), y);
+                }
+                at += 4 * F32;
+            }
+            while at + F32 <= len {
+                let y = _mm512_cvtph_ps(_mm256_loadu_si256(b.add(at).cast()));
+                add(0, _mm512_loadu_ps(a.add(at)), y);
+                at += F32;
+            }
+            let mask = mask16(len - at);
+            let y = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, b.add(at)));
+            add(1, _mm512_maskz_loadu_ps(mask, a.add(at)), y);
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn dot_int8(a: &[f32], row: &[u8]) -> f32 {
+        let mut sums = [_mm512_setzero_ps(); 4];
+        each_int8(a, row, |lane, x, y| sums[lane] = _mm512_fmadd_ps(x, y, sums[lane]));
+        reduce(sums)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn l2_squared_int8(a: &[f32], row: &[u8], scale: f32) -> f32 {
+        let mut sums = [_mm512_setzero_ps(); 4];
+        let scale = _mm512_set1_ps(scale);
+        each_int8(a, row, |lane, x, y| {
+            let difference = _mm512_fnmadd_ps(scale, y, x);
+            sums[lane] = _mm512_fmadd_ps(difference, difference, sums[lane]);
+        });
+        reduce(sums)
+    }
+
+    /// Calls `add` with one of four lanes, 16 values and the 16 codes of the same dimensions.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn each_int8(a: &[f32], row: &[u8], mut add: impl FnMut(usize, __m512, __m512)) {
+        let len = a.len().min(row.len()) / UNIT * UNIT;
+        let (a, high) = (a.as_ptr(), row.as_ptr());
+        for at in (0..len).step_by(UNIT) {
+            // SAFETY: each plane has half as many bytes as the row, and `at + UNIT <= len`.
+            let (bytes, a) = unsafe {
+                let high = _mm256_loadu_si256(high.add(at / 2).cast());
+                let low = _mm256_loadu_si256(row.as_ptr().add(row.len() / 2 + at / 2).cast());
+                (codes_of(high, low), a.add(at))
+            };
+            for (half, bytes) in bytes.into_iter().enumerate() {
+                let quarters = [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)];
+                for (quarter, bytes) in quarters.into_iter().enumerate() {
+                    let lane = 2 * half + quarter;
+                    // SAFETY: the unit has four times 16 values.
+                    let x = unsafe { _mm512_loadu_ps(a.add(lane * F32)) };
+                    add(lane, x, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));
+                }
+            }
+        }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -340,6 +454,94 @@ mod avx2 {
             }
         }
         reduce(sums) + scalar::l2_squared(&a[whole..len], &b[whole..len])
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) fn dot_f16(a: &[f32], b: &[u16]) -> f32 {
+        let len = a.len().min(b.len());
+        let whole = len / ROUND * ROUND;
+        let mut sums = [_mm256_setzero_ps(); 4];
+        for at in (0..whole).step_by(ROUND) {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: `at + lane * F32 + F32 <= at + ROUND <= len`.
+                let (x, y) = unsafe { load_f16(a, b, at + lane * F32) };
+                *sum = _mm256_fmadd_ps(x, y, *sum);
+            }
+        }
+        reduce(sums) + scalar::dot_f16(&a[whole..len], &b[whole..len])
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) fn l2_squared_f16(a: &[f32], b: &[u16]) -> f32 {
+        let len = a.len().min(b.len());
+        let whole = len / ROUND * ROUND;
+        let mut sums = [_mm256_setzero_ps(); 4];
+        for at in (0..whole).step_by(ROUND) {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: `at + lane * F32 + F32 <= at + ROUND <= len`.
+                let (x, y) = unsafe { load_f16(a, b, at + lane * F32) };
+                let difference = _mm256_sub_ps(x, y);
+                *sum = _mm256_fmadd_ps(difference, difference, *sum);
+            }
+        }
+        reduce(sums) + scalar::l2_squared_f16(&a[whole..len], &b[whole..len])
+    }
+
+    /// # Safety
+    /// Both slices must reach to `at + F32`.
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn load_f16(a: &[f32], b: &[u16], at: usize) -> (__m256, __m256) {
+        // SAFETY: the caller's.
+        unsafe {
+            let y = _mm256_cvtph_ps(_mm_loadu_si128(b.as_ptr().add(at).cast()));
+            (_mm256_loadu_ps(a.as_ptr().add(at)), y)
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn dot_int8(a: &[f32], row: &[u8]) -> f32 {
+        let mut sums = [_mm256_setzero_ps(); 4];
+        each_int8(a, row, |lane, x, y| sums[lane] = _mm256_fmadd_ps(x, y, sums[lane]));
+        reduce(sums)
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn l2_squared_int8(a: &[f32], row: &[u8], scale: f32) -> f32 {
+        let mut sums = [_mm256_setzero_ps(); 4];
+        let scale = _mm256_set1_ps(scale);
+        each_int8(a, row, |lane, x, y| {
+            let difference = _mm256_fnmadd_ps(scale, y, x);
+            sums[lane] = _mm256_fmadd_ps(difference, difference, sums[lane]);
+        });
+        reduce(sums)
+    }
+
+    /// Calls `add` with one of four lanes, 8 values and the 8 codes of the same dimensions.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    fn each_int8(a: &[f32], row: &[u8], mut add: impl FnMut(usize, __m256, __m256)) {
+        let len = a.len().min(row.len()) / UNIT * UNIT;
+        for at in (0..len).step_by(UNIT) {
+            let mut codes = [0i8; UNIT];
+            // SAFETY: each plane has half as many bytes as the row, and `at + UNIT <= len`; `codes` has UNIT
+            // places.
+            unsafe {
+                let high = _mm256_loadu_si256(row.as_ptr().add(at / 2).cast());
+                let low = _mm256_loadu_si256(row.as_ptr().add(row.len() / 2 + at / 2).cast());
+                let [first, second] = codes_of(high, low);
+                _mm256_storeu_si256(codes.as_mut_ptr().cast(), first);
+                _mm256_storeu_si256(codes.as_mut_ptr().add(UNIT / 2).cast(), second);
+            }
+            for step in (0..UNIT).step_by(F32) {
+                // SAFETY: `step + F32 <= UNIT`, and `at + UNIT <= len`.
+                let (x, codes) = unsafe {
+                    let codes = _mm_loadl_epi64(codes.as_ptr().add(step).cast());
+                    (_mm256_loadu_ps(a.as_ptr().add(at + step)), codes)
+                };
+                add(step / F32 % 4, x, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)));
+            }
+        }
     }
 
     /// # Safety

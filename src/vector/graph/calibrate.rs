@@ -48,7 +48,8 @@ pub(super) fn calibrate(
     let rows: Vec<(u32, u32)> =
         (0..QUERIES.min(part.rows() as usize)).map(|_| (any_row(), any_row())).collect();
     let prepare = |&(row, other): &(u32, u32)| {
-        let blend = part.row(row)?.iter().zip(part.row(other)?).map(|(a, b)| a + BLEND * (b - a));
+        let (from, to) = (part.values(row)?, part.values(other)?);
+        let blend = from.iter().zip(&*to).map(|(a, b)| a + BLEND * (b - a));
         let query = Query::new(part.metric(), part.dimensions(), &blend.collect::<Vec<_>>());
         Ok(query.ok().map(|query| (row, query))) // opposite rows may blend to zero, which is no query
     };

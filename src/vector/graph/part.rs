@@ -203,6 +203,11 @@ impl GraphPart {
         self.dimensions
     }
 
+    /// Bytes of the file.
+    pub fn file_bytes(&self) -> u64 {
+        self.links.part().file_len()
+    }
+
     /// How much of the nearest rows walks find.
     pub fn calibration(&self) -> &Calibration {
         &self.calibration

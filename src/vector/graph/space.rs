@@ -1,5 +1,7 @@
 //! Distances between the rows of a part, for building: squared Euclidean distances of their codes.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use crate::collection::definition::Metric;
@@ -7,6 +9,7 @@ use crate::store::Result;
 use crate::vector::VectorPart;
 use crate::vector::codes::{RowConstants, code_stride, decode};
 use crate::vector::distance::{self, TileRow};
+use crate::vector::row::{Row, Rows};
 
 /// All rows of a part, checked, with a distance that is never negative and never NaN.
 ///
@@ -20,11 +23,12 @@ use crate::vector::distance::{self, TileRow};
 #[derive(Debug)]
 pub struct Space<'a> {
     rows: u32,
+    dimensions: usize,
     groups: usize,
     /// One byte a dimension with an offset of 128, whole groups of four.
     codes: Vec<u8>,
-    values: &'a [f32],
-    dimensions: usize,
+    stored: Rows<'a>,
+    row_len: usize,
     factors: Vec<Factors>,
 }
 
@@ -73,7 +77,8 @@ impl<'a> Space<'a> {
         };
         let factors =
             codes.par_chunks_exact_mut(groups * 4).zip(planes).zip(constants).map(factors).collect();
-        Ok(Space { rows: part.rows(), groups, codes, values: part.all_rows()?, dimensions, factors })
+        let (stored, row_len) = (part.all_rows()?, part.row_len());
+        Ok(Space { rows: part.rows(), dimensions, groups, codes, stored, row_len, factors })
     }
 
     /// How many rows there are.
@@ -81,9 +86,17 @@ impl<'a> Space<'a> {
         self.rows
     }
 
-    /// The full-precision values of `row`.
-    pub fn row(&self, row: u32) -> &'a [f32] {
-        &self.values[row as usize * self.dimensions..(row as usize + 1) * self.dimensions]
+    /// `row` as it is stored.
+    pub(super) fn row(&self, row: u32) -> Row<'a> {
+        self.stored.row(row, self.row_len)
+    }
+
+    /// The values of all rows, one after the other: as they lie in the map, or as many decoded ones.
+    pub(super) fn values(&self) -> Cow<'a, [f32]> {
+        match self.stored {
+            Rows::Float32(values) => Cow::Borrowed(values),
+            _ => (0..self.rows).flat_map(|row| self.row(row).values(self.dimensions).into_owned()).collect(),
+        }
     }
 
     /// The codes of `row`, padded to whole groups of four.
@@ -132,9 +145,10 @@ impl<'a> Space<'a> {
         distance::prefetch(self.codes(row));
     }
 
-    /// How far `b` is from `a`, in full precision.
-    pub fn distance(&self, a: u32, b: u32) -> f32 {
+    /// How far `b` is from `a`, by their [`values`](Self::values).
+    pub(super) fn distance(&self, values: &[f32], a: u32, b: u32) -> f32 {
         let extension = self.factors[a as usize].extension - self.factors[b as usize].extension;
-        distance::l2_squared(self.row(a), self.row(b)) + extension * extension
+        let row = |row: u32| &values[row as usize * self.dimensions..(row as usize + 1) * self.dimensions];
+        distance::l2_squared(row(a), row(b)) + extension * extension
     }
 }

@@ -5,7 +5,7 @@
 //! representative, each next one below an earlier one. A search that arrives at one gets them all.
 
 use rayon::prelude::*;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::vector::graph::links::Links;
 use crate::vector::graph::space::Space;
@@ -19,9 +19,12 @@ pub(super) struct Group {
 
 /// The distinct rows (a representative of each group among them), ascending, and the groups.
 pub(super) fn find(space: &Space<'_>) -> (Vec<u32>, Vec<Group>) {
-    let bytes = |row: u32| bytemuck::cast_slice::<f32, u8>(space.row(row));
-    let mut hashes: Vec<(u64, u32)> =
-        (0..space.rows()).into_par_iter().map(|row| (xxh3_64(bytes(row)), row)).collect();
+    let identity = |row: u32| space.row(row).identity();
+    let hash = |row: u32| {
+        let (bytes, seed) = identity(row);
+        (xxh3_64_with_seed(bytes, seed.into()), row)
+    };
+    let mut hashes: Vec<(u64, u32)> = (0..space.rows()).into_par_iter().map(hash).collect();
     hashes.par_sort_unstable();
     let mut distinct = Vec::with_capacity(hashes.len());
     let mut groups = Vec::new();
@@ -29,7 +32,7 @@ pub(super) fn find(space: &Space<'_>) -> (Vec<u32>, Vec<Group>) {
         let representative = run[0].1;
         distinct.push(representative);
         let (equal, collided): (Vec<u32>, Vec<u32>) =
-            run[1..].iter().map(|&(_, row)| row).partition(|&row| bytes(row) == bytes(representative));
+            run[1..].iter().map(|&(_, row)| row).partition(|&row| identity(row) == identity(representative));
         distinct.extend(collided);
         if !equal.is_empty() {
             groups.push(Group { representative, others: equal });

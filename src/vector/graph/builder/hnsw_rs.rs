@@ -1,5 +1,6 @@
 //! The builder on top of the `hnsw_rs` crate.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hnsw_rs::anndists::dist::Distance;
@@ -16,15 +17,19 @@ const BATCH: usize = 512;
 /// `hnsw_rs` has at most this many layers.
 const MAX_LAYERS: usize = 16;
 
-/// The `hnsw_rs` crate. It is given row numbers and looks distances up, so that no vector is copied.
+/// The `hnsw_rs` crate. It is given row numbers and looks distances up, so that no vector of `float32` is copied;
+/// those stored otherwise are decoded while it builds.
 #[derive(Debug)]
 pub(super) struct HnswRs;
 
-struct RowDistance<'a>(&'a Space<'a>);
+struct RowDistance<'a> {
+    space: &'a Space<'a>,
+    values: Cow<'a, [f32]>,
+}
 
 impl Distance<u32> for RowDistance<'_> {
     fn eval(&self, a: &[u32], b: &[u32]) -> f32 {
-        self.0.distance(a[0], b[0])
+        self.space.distance(&self.values, a[0], b[0])
     }
 }
 
@@ -40,7 +45,8 @@ impl GraphBuilder for HnswRs {
             return Some(Vec::new()); // `hnsw_rs` panics on it
         }
         let (m, ef) = (parameters.m as usize, parameters.ef_construction as usize);
-        let hnsw: Hnsw<'_, u32, _> = Hnsw::new(m, distinct.len(), MAX_LAYERS, ef, RowDistance(space));
+        let distance = RowDistance { space, values: space.values() };
+        let hnsw: Hnsw<'_, u32, _> = Hnsw::new(m, distinct.len(), MAX_LAYERS, ef, distance);
         let (serial, parallel) = distinct.split_at(distinct.len().min(SERIAL_ROWS));
         for row in serial {
             if cancel.load(Ordering::Relaxed) {

@@ -66,7 +66,7 @@ impl Query {
         let mut offset_codes: Vec<u8> = codes.iter().map(|&code| code as u8 ^ 128).collect();
         offset_codes.resize(codes.len().next_multiple_of(4), 128);
         let codes = CodeQuery::new(&codes);
-        vector.resize(codes.stride(), 0.0);
+        vector.resize(codes.stride, 0.0);
         Ok(Query { metric, dimensions, vector, codes, offset_codes, scale, sum, norm_squared })
     }
 

@@ -2,6 +2,9 @@
 //!
 //! `--base` has a column `embedding`; `--queries` has `embedding` and, if they are known, the exact `neighbours` (row
 //! numbers of the base, nearest first). `benches/peers/ann.py` runs the same files through other libraries.
+//! `--filters` measures searches with filters instead.
+
+mod filters;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -48,6 +51,9 @@ struct Arguments {
     /// The values of `ef` to measure.
     #[arg(long, value_delimiter = ',', default_values_t = [10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640])]
     ef: Vec<usize>,
+    /// Measure searches with filters.
+    #[arg(long)]
+    filters: bool,
     /// JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -125,7 +131,6 @@ fn main() {
     let (base, dimensions) =
         lists::<Float32Type>(&arguments.base, "embedding").expect("a column `embedding`");
     let part = write_rows(dir.path(), metric, storage, &base, dimensions);
-    drop(base);
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build().unwrap();
     let begun = Instant::now();
     let built =
@@ -147,6 +152,11 @@ fn main() {
         .chunks_exact(dimensions)
         .map(|vector| Query::new(metric, dimensions as u32, vector).unwrap())
         .collect();
+    if arguments.filters {
+        threads.install(|| filters::measure(&part, &graph, metric, &base, &queries, arguments.json));
+        return;
+    }
+    drop(base);
     let known = lists::<UInt32Type>(&arguments.queries, "neighbours");
     let worst: Vec<f32> = queries
         .iter()
@@ -177,12 +187,7 @@ fn main() {
         };
         let mut found = 0;
         for (query, worst) in queries.iter().zip(&worst) {
-            // equally good rows count
-            let good = |raw: f32| match metric {
-                Metric::L2 => raw <= worst * (1.0 + 1e-6) + 1e-9,
-                Metric::Cosine | Metric::Dot => raw >= worst - worst.abs() * 1e-6 - 1e-9,
-            };
-            found += run(query).iter().filter(|hit| good(hit.raw)).count();
+            found += run(query).iter().filter(|hit| good(metric, hit.raw, *worst)).count();
         }
         let recall = found as f64 / (queries.len() * K) as f64;
         let mut times = Vec::new();
@@ -228,4 +233,12 @@ fn write_rows(dir: &Path, metric: Metric, storage: Storage, values: &[f32], dime
     values.chunks_exact(dimensions).for_each(|vector| writer.push(vector).unwrap());
     writer.finish().unwrap();
     VectorPart::open(PartFile::open(&path, PartKind::Vectors).unwrap()).unwrap()
+}
+
+/// Whether a hit is as good as the worst of the true neighbours: equally good rows count.
+fn good(metric: Metric, raw: f32, worst: f32) -> bool {
+    match metric {
+        Metric::L2 => raw <= worst * (1.0 + 1e-6) + 1e-9,
+        Metric::Cosine | Metric::Dot => raw >= worst - worst.abs() * 1e-6 - 1e-9,
+    }
 }

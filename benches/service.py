@@ -6,12 +6,15 @@ this file for what the numbers mean.
 """
 
 import argparse
+import ctypes
 import http.client
 import json
+import mmap
 import multiprocessing
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -332,6 +335,70 @@ def search(arguments, work):
         raise Failed(f"an exact search finds {exact:.4f} of the nearest rows")
 
 
+def sections(path):
+    """Offset and length of each section of a part, by its number: see indexes/README.md."""
+    with open(path, "rb") as file:
+        file.seek(-32, os.SEEK_END)
+        count, _, footer = struct.unpack("<IIQ", file.read(16))
+        file.seek(footer)
+        table = file.read(count * 24)
+    return {number: (offset, length) for number, _, offset, length in struct.iter_unpack("<IIQQ", table)}
+
+
+def in_page_cache(path, offset, length):
+    """Bytes of a range of a file that are in memory."""
+    if not length:
+        return 0
+    pages, first = mmap.PAGESIZE, offset // mmap.PAGESIZE * mmap.PAGESIZE
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as view:
+        length += offset - first
+        found = (ctypes.c_ubyte * -(-length // pages))()
+        pin = ctypes.c_char.from_buffer(view, first)
+        try:
+            address, libc = ctypes.addressof(pin), ctypes.CDLL(None, use_errno=True)
+            if libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(length), found):
+                raise OSError(ctypes.get_errno(), "mincore")
+        finally:
+            del pin
+        return sum(page & 1 for page in found) * pages
+
+
+def residency(arguments, work):
+    """How much of the vectors a fresh process brings into memory: nothing of its files was there before."""
+    rows = read_queries(arguments.data, ids=False)
+    import_vectors(arguments.gleaner, work / "data", arguments.data)
+    files = [path for path in (work / "data").rglob("*") if path.is_file()]
+    parts = [(path, sections(path)) for path in files if path.suffix == ".vectors"]
+    graphs = [path for path in files if path.suffix == ".graph"]
+    for path in files:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def measure(case, **more):
+        def share(number):
+            ranges = [(path, *table[number]) for path, table in parts]
+            return sum(in_page_cache(*one) for one in ranges) / max(1, sum(length for _, _, length in ranges))
+
+        graph = sum(in_page_cache(path, 0, path.stat().st_size) for path in graphs)
+        graph_share = graph / max(1, sum(path.stat().st_size for path in graphs))
+        report("residency", case, rows_share=share(2), codes_share=share(3), graph_share=graph_share, **more)
+
+    measure("before the start")
+    path = "/v1/collections/vectors/search"
+    with serve(arguments.gleaner, work / "data") as (server, client):
+        measure("ready")
+        begun = time.monotonic()
+        client.json("POST", path, search_body(rows[0], "dense", limit=10))
+        measure("after the first search", first_ms=(time.monotonic() - begun) * 1000)
+        time.sleep(3)  # codes and graph are checked in the background
+        measure("three seconds later")
+        bodies = [search_body(row, "dense", limit=10) for row in rows[:1000]]
+        for before, until in ((1, 10), (10, 100), (100, 1000)):
+            times = search_all(server.port, path, bodies[before:until])[2]
+            measure(f"after {until:,} searches", **quantiles(times))
+
+
 def start(arguments, work):
     """How long after its execution a process answers."""
     row = read_queries(arguments.data, ids=False)[0]
@@ -369,7 +436,7 @@ def main():
     one.add_argument("--max-mb", type=float, help="sample of the files (built-in model: 1; 0: all)")
     one.add_argument("--searchers", type=int, default=1, help="clients that search meanwhile (1)")
     one.add_argument("--open-jobs", type=int, default=8, help="batches posted and not yet searchable (8)")
-    for run in (search, start):
+    for run in (search, residency, start):
         one = benchmarks.add_parser(run.__name__, help=run.__doc__)
         one.add_argument("--data", type=Path, default=SHARED / "data/text256", help="base and queries.parquet")
     one.add_argument("--runs", type=int, default=20, help="starts (20)")

@@ -35,7 +35,8 @@ struct Arguments {
     queries: PathBuf,
     #[arg(long, value_enum, default_value = "cosine")]
     metric: MetricName,
-    /// How the vectors are stored by which hits are scored. The recall is that among the stored vectors.
+    /// How the vectors are stored by which hits are scored. Known neighbours are scored by them, too: a hit counts
+    /// that is as near as they make the tenth.
     #[arg(long, value_enum, default_value = "float32")]
     storage: StorageName,
     #[arg(long, value_enum, default_value = "native")]

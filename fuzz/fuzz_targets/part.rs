@@ -123,7 +123,7 @@ fn graph(file: Arc<PartFile>) -> Result<()> {
             (1, gleaner_fuzz::bytes([rows, dimensions, 3, stride])),
             (2, gleaner_fuzz::bytes((0..rows * dimensions).map(|at| (at as f32 * 0.7).sin().to_bits()))),
             (3, (0..rows * stride).map(|at| (at * 7) as u8).collect()),
-            (4, gleaner_fuzz::bytes((0..rows * 2).map(|_| 0.5f32.to_bits()))),
+            (4, gleaner_fuzz::bytes((0..rows * 3).map(|_| 0.5f32.to_bits()))),
         ],
     );
     let part = VectorPart::open(part)?;

@@ -26,7 +26,7 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
     let len = |row: u32| (rows * row) as usize;
     let mut sections = vec![
         (1, bytes(header)),
-        (4, fill(some(input, 300)?, len(8))),
+        (4, fill(some(input, 300)?, len(12))),
         (3, fill(some(input, 700)?, len(stride))),
         (2, fill(some(input, 700)?, len(dimensions * value))),
     ];

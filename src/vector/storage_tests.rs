@@ -219,7 +219,7 @@ fn a_header_that_contradicts_its_sections_is_damage() {
         writer.section(1, bytemuck::cast_slice(&header)).unwrap();
         writer.section(2, &vec![0; rows]).unwrap();
         writer.section(3, &[136; 128]).unwrap();
-        writer.section(4, &[0; 16]).unwrap();
+        writer.section(4, &[0; 24]).unwrap();
         writer.finish().unwrap();
         VectorPart::open(PartFile::open(&path, PartKind::Vectors).unwrap())
     };
@@ -233,4 +233,31 @@ fn a_header_that_contradicts_its_sections_is_damage() {
     }
     let error = open(3, 32).unwrap_err();
     assert!(error.to_string().contains("the type of its rows is not known"), "{error}");
+}
+
+/// The bytes of `float16` and `int8` on disk, which later versions read.
+#[test]
+fn the_format_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let sections = |storage| {
+        let path = write_as(storage, dir.path(), Metric::L2, &[vec![1.0, -0.25, 0.75]], 3);
+        let part = PartFile::open(&path, PartKind::Vectors).unwrap();
+        [1, 2, 3, 4].map(|section| part.section(section).unwrap().all().unwrap().to_vec())
+    };
+    let words = |words: &[f32]| bytemuck::cast_slice::<f32, u8>(words).to_vec();
+
+    let [header, rows, codes, constants] = sections(Storage::Float16);
+    assert_eq!(header, [1, 0, 0, 0, 3, 0, 0, 0, 3, 0, 1, 0, 64, 0, 0, 0]);
+    assert_eq!(rows, [0x00, 0x3C, 0x00, 0xB4, 0x00, 0x3A]);
+    // 119, -30 and 89 steps, plus 136: FF, 6A and E1; 88 is padding
+    assert_eq!((&codes[..4], &codes[32..36]), (&[0x8F, 0x86, 0x8E, 0x88][..], &[0x8F, 0x8A, 0x81, 0x88][..]));
+    let scale = 1.0 / 119.0f32;
+    let high_scale = scale * 22982.0 / 22832.0; // 119² + 30² + 89², 119·112 + 30·32 + 89·96
+    assert_eq!(constants, words(&[scale, high_scale, 1.625]));
+
+    let [header, rows, int8, constants] = sections(Storage::Int8);
+    assert_eq!(header, [1, 0, 0, 0, 3, 0, 0, 0, 3, 0, 2, 0, 64, 0, 0, 0]);
+    assert_eq!((rows, int8), (vec![], codes));
+    let length = f64::from(scale) * 22982f64.sqrt();
+    assert_eq!(constants, words(&[scale, high_scale, (length * length) as f32]));
 }

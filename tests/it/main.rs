@@ -23,4 +23,5 @@ mod quickstart;
 mod rest;
 mod scores;
 mod sim_disk;
+mod storage;
 mod support;

@@ -334,7 +334,7 @@ impl PartFile {
     pub fn optional_section(self: &Arc<Self>, id: u32) -> Option<Section> {
         let entry = self.sections.iter().find(|entry| entry.id.get() == id)?;
         let start = entry.offset.get() as usize;
-        Some(Section { part: Arc::clone(self), start, len: entry.len.get() as usize })
+        Some(Section { part: Arc::clone(self), start, len: entry.len.get() as usize, at_random: false })
     }
 
     /// Checks every block, whether it was checked before or not. Returns the number of the first
@@ -343,15 +343,19 @@ impl PartFile {
         (0..self.covered.div_ceil(BLOCK)).try_for_each(|block| self.check_block(block))
     }
 
-    /// Makes sure that the blocks under `range` (offsets in the file) are undamaged.
+    /// Makes sure that the blocks under `range` (offsets in the file) are undamaged. `at_random`: the system does
+    /// not read ahead here, so it is asked for a block at once and not page by page.
     #[inline]
-    fn check(&self, range: Range<usize>) -> Result<()> {
+    fn check(&self, range: Range<usize>, at_random: bool) -> Result<()> {
         if range.is_empty() {
             return Ok(());
         }
         for block in range.start / BLOCK..=(range.end - 1) / BLOCK {
             // Relaxed: the bit guards no other write; the file's bytes never change.
             if self.checked[block / 64].load(Ordering::Relaxed) & (1 << (block % 64)) == 0 {
+                if at_random {
+                    self.map.expect_reading_all(block * BLOCK..self.covered.min((block + 1) * BLOCK));
+                }
                 self.check_block(block)?;
             }
         }
@@ -382,6 +386,7 @@ pub struct Section {
     part: Arc<PartFile>,
     start: usize,
     len: usize,
+    at_random: bool,
 }
 
 impl Section {
@@ -413,7 +418,7 @@ impl Section {
             return Err(self.outside());
         }
         let range = self.start + range.start..self.start + range.end;
-        self.part.check(range.clone())?;
+        self.part.check(range.clone(), self.at_random)?;
         Ok(&self.part.map[range])
     }
 
@@ -438,8 +443,9 @@ impl Section {
     }
 
     /// Tells the system that the section is read here and there, so that it does not read around what it is asked
-    /// for.
-    pub fn expect_random_reads(&self) {
+    /// for: no more than the blocks that are checked.
+    pub fn expect_random_reads(&mut self) {
+        self.at_random = true;
         self.part.map.expect_random_reads(self.start..self.start + self.len);
     }
 

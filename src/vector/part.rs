@@ -232,7 +232,7 @@ impl VectorPart {
         if header.code_stride.get() as usize != stride {
             return Err(bad("the stride of the codes is wrong"));
         }
-        let part = VectorPart {
+        let mut part = VectorPart {
             rows,
             dimensions,
             metric,

@@ -23,7 +23,7 @@ use crate::ingest::job::Job;
 use crate::ingest::jobs::{self, Jobs};
 use crate::ingest::retry::{self, FailurePage};
 use crate::ingest::{receive, worker};
-use crate::rerank::{self, Reranker};
+use crate::rerank::{self, RerankUsage, Reranker};
 use crate::runtime::Pools;
 use crate::search::request::SearchRequest;
 use crate::search::response::SearchResponse;
@@ -98,6 +98,9 @@ pub struct CollectionStats {
     /// What was asked of embedding providers for it since this gleaner was started.
     #[serde(default, skip_serializing_if = "Usage::is_zero")]
     pub usage: Usage,
+    /// What reranking cost in it since this gleaner was started.
+    #[serde(default, skip_serializing_if = "RerankUsage::is_zero")]
+    pub rerank_usage: RerankUsage,
 }
 
 /// What a segment holds.
@@ -326,12 +329,15 @@ impl Engine {
             settled: pending_documents == 0 && maintenance::is_settled(&collection),
             segments,
             usage: collection.usage(),
+            rerank_usage: collection.rerank_usage(),
         })
     }
 
     /// The addresses of providers that collections use.
     pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
-        self.embedders.endpoints()
+        let mut endpoints = self.embedders.endpoints();
+        endpoints.extend(self.rerankers.read().values().flat_map(|reranker| reranker.endpoints()));
+        endpoints
     }
 
     /// Writes documents; bad items are reported by index and the others are kept. `wait`: returns when they are

@@ -161,6 +161,8 @@ fn scraped(engine: Option<&Engine>) -> Registry {
     let deleted = sizes("deleted_chunks", "Chunks of deleted documents, not compacted yet");
     let segments = sizes("segments", "Live segments");
     let disk = sizes("disk_bytes", "Bytes of all live files");
+    let pairs = Family::<CollectionLabels, Counter>::default();
+    registry.register("rerank_pairs", "Pairs of a query and a text that rerankers scored", pairs.clone());
     for info in engine.collections() {
         // a collection deleted in between is left out
         let Ok(stats) = engine.stats(&info.name) else { continue };
@@ -175,6 +177,7 @@ fn scraped(engine: Option<&Engine>) -> Registry {
         ] {
             family.get_or_create(&labels).set(value);
         }
+        pairs.get_or_create(&labels).inc_by(stats.rerank_usage.pairs);
     }
     registry
 }
@@ -222,7 +225,7 @@ fn providers(registry: &mut Registry, engine: &Engine) {
     let requests = counts("provider_requests", "Requests sent to providers");
     let failures = counts("provider_failures", "Requests to providers that failed");
     let limited = counts("provider_limited", "Requests that providers refused for too much (429)");
-    let tokens = counts("provider_tokens", "Tokens that providers embedded");
+    let tokens = counts("provider_tokens", "Tokens that providers read");
     let down = Family::<ProviderLabels, Gauge>::default();
     registry.register(
         "provider_down",
@@ -240,7 +243,9 @@ fn providers(registry: &mut Registry, engine: &Engine) {
         ] {
             family.get_or_create(&labels).inc_by(count.load(Ordering::Relaxed));
         }
-        down.get_or_create(&labels).set(i64::from(endpoint.down().is_some()));
+        // two collections can ask one address in different ways
+        let down = down.get_or_create(&labels);
+        down.set(down.get().max(i64::from(endpoint.down().is_some())));
     }
 }
 

@@ -1,7 +1,6 @@
 //! `gleaner models`: the models folder, what is in it, under which licence, and whether it runs.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -138,7 +137,7 @@ async fn check(dir: &Path, name: &str, threads: usize) -> Result<String> {
                 weight: None,
             };
             let reranker = rerank::open(&definition, &Http::default(), dir, threads);
-            Arc::clone(&reranker).rerank(QUESTION, passages).await?
+            reranker.rerank(QUESTION, passages).await.0?.into_iter().flatten().collect()
         }
     };
     match scores[..] {

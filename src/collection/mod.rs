@@ -39,6 +39,7 @@ use crate::dispatch::Usage;
 use crate::embed::Embedder;
 use crate::error::{Code, Error, Result};
 use crate::ingest::jobs::Jobs;
+use crate::rerank::RerankUsage;
 use crate::rows::RowSet;
 use crate::runtime::Pools;
 use crate::segment::build::SegmentPlace;
@@ -118,8 +119,9 @@ pub struct Collection {
     /// Segments that background work reads.
     under_way: Mutex<HashSet<u64>>,
     worker: Mutex<Option<tokio::task::JoinHandle<()>>>,
-    /// What was asked of providers for it since it was opened.
+    /// What was asked of embedding providers for it since it was opened.
     usage: Mutex<Usage>,
+    rerank_usage: Mutex<RerankUsage>,
 }
 
 impl std::fmt::Debug for Collection {
@@ -169,6 +171,7 @@ impl Collection {
             under_way: Mutex::default(),
             worker: Mutex::default(),
             usage: Mutex::default(),
+            rerank_usage: Mutex::default(),
             record: state.record,
         });
         tokio::spawn(publisher::run(Arc::downgrade(&collection), receiver));
@@ -193,14 +196,24 @@ impl Collection {
         }
     }
 
-    /// Notes what something cost.
+    /// Notes what embedding something cost.
     pub fn spend(&self, usage: Usage) {
         *self.usage.lock() += usage;
     }
 
-    /// What was asked of providers for it since it was opened.
+    /// Notes what reranking something cost.
+    pub fn spend_on_reranking(&self, usage: RerankUsage) {
+        *self.rerank_usage.lock() += usage;
+    }
+
+    /// What was asked of embedding providers for it since it was opened.
     pub fn usage(&self) -> Usage {
         *self.usage.lock()
+    }
+
+    /// What reranking cost in it since it was opened.
+    pub fn rerank_usage(&self) -> RerankUsage {
+        *self.rerank_usage.lock()
     }
 
     /// The current view.

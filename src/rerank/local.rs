@@ -9,7 +9,7 @@ use futures::{StreamExt, stream};
 use rten::RunOptions;
 use tokio::time::Instant;
 
-use super::{RerankError, Reranker};
+use super::{RerankError, RerankUsage, Reranker, Scores};
 use crate::local::lane::{Broken, Lane};
 use crate::local::{Files, LocalModel, Manifest, ModelKind};
 
@@ -100,20 +100,17 @@ impl Reranker for Local {
         self.weight
     }
 
-    async fn rerank(&self, query: &str, texts: Vec<String>) -> Result<Vec<f32>, RerankError> {
-        let count = texts.len();
-        let scores: Vec<f32> = self.rerank_some(query, texts).await?.into_iter().flatten().collect();
-        if scores.len() < count {
-            let milliseconds = self.deadline.as_millis();
-            let message = format!("the reranker did not answer within {milliseconds} ms");
-            return Err(RerankError::Provider(message));
-        }
-        Ok(scores)
+    async fn rerank(&self, query: &str, texts: Vec<String>) -> (Result<Scores, RerankError>, RerankUsage) {
+        let scores = self.scores(query, texts).await;
+        let pairs = scores.iter().flatten().flatten().count() as u64;
+        (scores, RerankUsage { pairs, ..RerankUsage::default() })
     }
+}
 
+impl Local {
     /// In the order of the texts, best first stage first: what is not scored when the time is over was the least
     /// likely to rise.
-    async fn rerank_some(&self, query: &str, texts: Vec<String>) -> Result<Vec<Option<f32>>, RerankError> {
+    async fn scores(&self, query: &str, texts: Vec<String>) -> Result<Scores, RerankError> {
         let until = Instant::now() + self.deadline;
         let mut scores = vec![None; texts.len()];
         let (inner, asked) = (Arc::clone(&self.inner), query.to_owned());

@@ -3,17 +3,19 @@
 mod local;
 mod providers;
 mod remote;
+mod usage;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use providers::{Provider, of};
+pub use usage::RerankUsage;
 
 use async_trait::async_trait;
 
 use crate::collection::definition::RerankDefinition;
-use crate::dispatch::Http;
+use crate::dispatch::{Endpoint, Http};
 
 /// Why a reranker gave no scores.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -34,14 +36,17 @@ pub trait Reranker: Send + Sync {
         1.0
     }
 
-    /// A score in [0, 1] for each text, in order.
-    async fn rerank(&self, query: &str, texts: Vec<String>) -> Result<Vec<f32>, RerankError>;
-
-    /// Like [`rerank`](Self::rerank), but where the time is over, what is known by then.
-    async fn rerank_some(&self, query: &str, texts: Vec<String>) -> Result<Vec<Option<f32>>, RerankError> {
-        Ok(self.rerank(query, texts).await?.into_iter().map(Some).collect())
+    /// The addresses it asks.
+    fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        Vec::new()
     }
+
+    /// A score in [0, 1] for each text, in order, as far as there was time for it, and what that cost, success or not.
+    async fn rerank(&self, query: &str, texts: Vec<String>) -> (Result<Scores, RerankError>, RerankUsage);
 }
+
+/// One score a text; `None`: the time was over.
+pub type Scores = Vec<Option<f32>>;
 
 /// The reranker of `definition`: calls nobody; a missing key shows when it is used. Local models are in
 /// `models_dir`; one that cannot be opened says so whenever it is asked.
@@ -90,7 +95,7 @@ impl Reranker for Unavailable {
         1
     }
 
-    async fn rerank(&self, _query: &str, _texts: Vec<String>) -> Result<Vec<f32>, RerankError> {
-        Err(RerankError::Provider(self.0.clone()))
+    async fn rerank(&self, _query: &str, _texts: Vec<String>) -> (Result<Scores, RerankError>, RerankUsage) {
+        (Err(RerankError::Provider(self.0.clone())), RerankUsage::default())
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 
 use super::providers::Provider;
-use super::{RerankError, Reranker};
+use super::{RerankError, RerankUsage, Reranker, Scores};
 use crate::collection::remote::RemoteRerank;
 use crate::dispatch::{
     Auth, Backoff, Endpoint, EndpointSettings, Endpoints, Failure, Fault, Http, KeySource, Limits, Post,
@@ -20,6 +20,13 @@ pub(super) struct Remote {
     client: Arc<Client>,
     endpoints: Endpoints,
     urgent: Urgent,
+}
+
+/// Scores of texts in their order, and the searches the provider bills for them.
+#[derive(Default)]
+struct Scored {
+    scores: Vec<f32>,
+    search_units: u64,
 }
 
 /// What makes the requests.
@@ -72,18 +79,19 @@ impl Remote {
 }
 
 impl Client {
-    async fn rerank(&self, query: &str, texts: &[String]) -> Result<Reply<Vec<f32>>, Failure> {
-        let mut whole: Reply<Vec<f32>> = Reply::default();
+    async fn rerank(&self, query: &str, texts: &[String]) -> Result<Reply<Scored>, Failure> {
+        let mut whole: Reply<Scored> = Reply::default();
         for texts in texts.chunks(self.provider.max_items) {
             let reply = self.request(query, texts).await?;
-            whole.value.extend(reply.value);
+            whole.value.scores.extend(reply.value.scores);
+            whole.value.search_units += reply.value.search_units;
             whole.tokens = reply.tokens.map(|more| whole.tokens.unwrap_or(0) + more);
             whole.limits = reply.limits;
         }
         Ok(whole)
     }
 
-    async fn request(&self, query: &str, texts: &[String]) -> Result<Reply<Vec<f32>>, Failure> {
+    async fn request(&self, query: &str, texts: &[String]) -> Result<Reply<Scored>, Failure> {
         let body = serde_json::to_vec(&(self.provider.body)(&self.model, query, texts))
             .map_err(|error| Failure::new(Fault::Items, format!("the texts cannot be sent: {error}")))?;
         // some servers echo the documents
@@ -93,8 +101,9 @@ impl Client {
         let useless = |message| Failure::new(Fault::Answer, message);
         let read = (self.provider.read)(&answer.body)
             .map_err(|error| useless(format!("the reranker's answer is not a list of scores: {error}")))?;
-        let tokens = read.tokens;
-        Ok(Reply { value: read.scores(texts.len()).map_err(useless)?, tokens, limits: answer.limits })
+        let (tokens, search_units) = (read.tokens, read.search_units);
+        let scores = read.scores(texts.len()).map_err(useless)?;
+        Ok(Reply { value: Scored { scores, search_units }, tokens, limits: answer.limits })
     }
 
     /// Whether it answers again: one short pair, with all checks.
@@ -109,14 +118,24 @@ impl Reranker for Remote {
         self.candidates
     }
 
-    async fn rerank(&self, query: &str, texts: Vec<String>) -> Result<Vec<f32>, RerankError> {
+    fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.endpoints.iter().cloned().collect()
+    }
+
+    async fn rerank(&self, query: &str, texts: Vec<String>) -> (Result<Scores, RerankError>, RerankUsage) {
         if texts.is_empty() {
-            return Ok(Vec::new());
+            return (Ok(Scores::new()), RerankUsage::default());
         }
         let tokens = texts.iter().map(|text| (text.len() + query.len()) as u64 / 4).sum();
         let send = |_| self.client.rerank(query, &texts);
-        let (result, _usage) = urgent(&self.endpoints, &self.urgent, tokens, send).await;
-        result.map_err(|failure| RerankError::Provider(failure.message))
+        let (result, calls) = urgent(&self.endpoints, &self.urgent, tokens, send).await;
+        let mut usage = RerankUsage { calls, ..RerankUsage::default() };
+        let scores = result.map_err(|failure| RerankError::Provider(failure.message)).map(|scored| {
+            usage.pairs = scored.scores.len() as u64;
+            usage.search_units = scored.search_units;
+            scored.scores.into_iter().map(Some).collect()
+        });
+        (scores, usage)
     }
 }
 

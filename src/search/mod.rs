@@ -22,7 +22,7 @@ use crate::collection::Collection;
 use crate::collection::snapshot::Snapshot;
 use crate::dispatch::Usage;
 use crate::error::{Code, Error, Result};
-use crate::rerank::Reranker;
+use crate::rerank::{RerankUsage, Reranker};
 use crate::search::fuse::Fused;
 use crate::search::plan::Plan;
 use crate::search::request::SearchRequest;
@@ -57,14 +57,14 @@ pub async fn search(
 ) -> Result<SearchResponse> {
     let begun = Instant::now();
     let plan = Arc::new(Plan::new(collection, request)?);
-    let (window, offset, id, mut timings, usage) = match &plan.cursor {
+    let (window, offset, id, mut timings, usage, rerank_usage) = match &plan.cursor {
         Some(cursor) => {
             let (id, offset) = windows.parse(cursor, plan.fingerprint)?;
-            (windows.get(id)?, offset, Some(id), Timings::default(), Usage::default())
+            (windows.get(id)?, offset, Some(id), Timings::default(), Usage::default(), RerankUsage::default())
         }
         None => {
-            let (window, timings, usage) = rank(collection, reranker, &plan).await?;
-            (Arc::new(window), 0, None, timings, usage)
+            let (window, timings, usage, rerank_usage) = rank(collection, reranker, &plan).await?;
+            (Arc::new(window), 0, None, timings, usage, rerank_usage)
         }
     };
     let clock = Instant::now();
@@ -79,7 +79,7 @@ pub async fn search(
         Some(id) => windows.cursor(id, end, plan.fingerprint),
         None => windows.cursor(windows.keep(window), end, plan.fingerprint),
     });
-    Ok(SearchResponse { hits, next_cursor, status, timings, usage })
+    Ok(SearchResponse { hits, next_cursor, status, timings, usage, rerank_usage })
 }
 
 /// Recalls, fuses, groups and reranks: the whole window a search can page through.
@@ -87,7 +87,7 @@ async fn rank(
     collection: &Arc<Collection>,
     reranker: Option<&dyn Reranker>,
     plan: &Arc<Plan>,
-) -> Result<(Window, Timings, Usage)> {
+) -> Result<(Window, Timings, Usage, RerankUsage)> {
     let snapshot: Arc<Snapshot> = collection.snapshot();
     let mut timings = Timings::default();
     let candidates = recall::recall(collection, &snapshot, plan, &mut timings).await?;
@@ -111,9 +111,11 @@ async fn rank(
     {
         return Err(error);
     }
+    let mut rerank_usage = RerankUsage::default();
     if let Some(reranker) = reranker.filter(|_| plan.rerank) {
         let clock = Instant::now();
-        let result = rerank::rerank(collection, &snapshot, plan, reranker, &mut ranked).await;
+        let result =
+            rerank::rerank(collection, &snapshot, plan, reranker, &mut ranked, &mut rerank_usage).await;
         timings.rerank_ms = millis(clock);
         status.rerank = match &result {
             Ok(Some((scored, count))) => StageStatus {
@@ -135,7 +137,7 @@ async fn rank(
     status.degraded = [&status.dense, &status.lexical, &status.rerank]
         .iter()
         .any(|stage| matches!(stage.state, StageState::Partial | StageState::Failed));
-    Ok((Window { snapshot, ranked, status }, timings, usage))
+    Ok((Window { snapshot, ranked, status }, timings, usage, rerank_usage))
 }
 
 fn stage(ran: bool, error: Option<&Error>) -> StageStatus {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::collection::Collection;
 use crate::collection::snapshot::Snapshot;
 use crate::error::{Code, Error, Result};
-use crate::rerank::Reranker;
+use crate::rerank::{RerankUsage, Reranker};
 use crate::search::plan::Plan;
 use crate::search::{Ranked, assemble, fuse};
 
@@ -18,6 +18,7 @@ pub async fn rerank(
     plan: &Plan,
     reranker: &dyn Reranker,
     ranked: &mut Vec<Ranked>,
+    usage: &mut RerankUsage,
 ) -> Result<Option<(usize, usize)>> {
     let Some(query) = &plan.query else { return Ok(None) };
     let count = reranker.candidates().max(plan.limit).min(ranked.len());
@@ -30,10 +31,10 @@ pub async fn rerank(
         texts.collect::<Result<Vec<String>>>()
     };
     let texts = collection.shared.pools.search.run(read).await??;
-    let scores = reranker
-        .rerank_some(query, texts)
-        .await
-        .map_err(|error| Error::new(Code::ProviderFailed, error.to_string()))?;
+    let (scores, cost) = reranker.rerank(query, texts).await;
+    *usage = cost;
+    collection.spend_on_reranking(cost);
+    let scores = scores.map_err(|error| Error::new(Code::ProviderFailed, error.to_string()))?;
     let scored = scores.iter().flatten().count();
     let partial = (scored < count).then_some((scored, count));
     if scored == 0 {

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use crate::dispatch::Usage;
 use crate::document::Metadata;
+use crate::rerank::RerankUsage;
 
 /// The answer to a search.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -21,6 +22,9 @@ pub struct SearchResponse {
     /// What embedding the query cost, where a provider did it.
     #[serde(default, skip_serializing_if = "Usage::is_zero")]
     pub usage: Usage,
+    /// What reranking the first hits cost.
+    #[serde(default, skip_serializing_if = "RerankUsage::is_zero")]
+    pub rerank_usage: RerankUsage,
 }
 
 /// A chunk that answers the query.

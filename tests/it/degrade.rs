@@ -98,7 +98,7 @@ async fn a_reranker_reorders_and_one_that_fails_leaves_the_order() {
         let results: Vec<_> = texts
             .map(|(index, text)| json!({"index": index, "relevance_score": text.as_str().unwrap().len() as f64 / 1000.0}))
             .collect();
-        answer(200, json!({"results": results}))
+        answer(200, json!({"results": results, "meta": {"billed_units": {"search_units": 1}}}))
     })
     .await;
     let broken = provider::start(|_, _| answer(500, json!({"message": "out of order"}))).await;
@@ -122,6 +122,13 @@ async fn a_reranker_reorders_and_one_that_fails_leaves_the_order() {
     let reranked = engine.search("working", query("apple")).await.unwrap();
     assert_eq!(reranked.status.rerank.state, StageState::Ok);
     assert!(!reranked.status.degraded);
+    let cost = reranked.rerank_usage;
+    assert_eq!((cost.calls.requests, cost.calls.retries, cost.pairs, cost.search_units), (1, 0, 5, 1));
+    assert_eq!(
+        engine.stats("working").unwrap().rerank_usage,
+        cost,
+        "a search without reranking adds nothing"
+    );
     assert!(reranked.hits.windows(2).all(|pair| pair[0].score >= pair[1].score));
     assert_eq!(ids(reranked), ["d4", "d3", "d2", "d1", "d0"]);
 
@@ -129,6 +136,8 @@ async fn a_reranker_reorders_and_one_that_fails_leaves_the_order() {
     assert!(failed.status.degraded);
     assert_eq!(failed.status.rerank.state, StageState::Failed);
     assert!(failed.status.rerank.error.as_ref().unwrap().contains("out of order"));
+    let cost = failed.rerank_usage;
+    assert_eq!((cost.calls.requests, cost.calls.retries, cost.pairs), (2, 1, 0));
     assert_eq!(ids(failed), by_words);
     let strict = SearchRequest { strict: true, ..query("apple") };
     assert_eq!(engine.search("broken", strict).await.unwrap_err().code, Code::ProviderFailed);

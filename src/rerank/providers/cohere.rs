@@ -18,6 +18,20 @@ pub(super) static COHERE: Provider = Provider {
 struct Ranked {
     results: Vec<Item>,
     usage: Option<Usage>,
+    #[serde(default)]
+    meta: Meta,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Meta {
+    billed_units: BilledUnits,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct BilledUnits {
+    search_units: f64,
 }
 
 #[derive(Deserialize)]
@@ -33,11 +47,12 @@ pub(super) struct Usage {
 
 /// Also Jina's answer.
 pub(super) fn read(body: &[u8]) -> Result<Answer, serde_json::Error> {
-    let Ranked { results, usage } = serde_json::from_slice(body)?;
-    Ok(answer(results, usage))
+    let Ranked { results, usage, meta } = serde_json::from_slice(body)?;
+    let search_units = meta.billed_units.search_units as u64;
+    Ok(Answer { search_units, ..answer(results, usage) })
 }
 
 pub(super) fn answer(items: Vec<Item>, usage: Option<Usage>) -> Answer {
     let scores = items.into_iter().map(|item| (item.index, item.relevance_score)).collect();
-    Answer { scores, tokens: usage.and_then(|usage| usage.total_tokens) }
+    Answer { scores, tokens: usage.and_then(|usage| usage.total_tokens), search_units: 0 }
 }

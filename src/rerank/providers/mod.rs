@@ -32,6 +32,8 @@ pub struct Answer {
     pub scores: Vec<(usize, f32)>,
     /// Tokens, as it counts them.
     pub tokens: Option<u64>,
+    /// Searches it bills; 0 where it bills by something else.
+    pub search_units: u64,
 }
 
 /// The table of a definition's provider; `None` for a local model.

@@ -22,5 +22,6 @@ struct Item {
 
 fn read(body: &[u8]) -> Result<Answer, serde_json::Error> {
     let items: Vec<Item> = serde_json::from_slice(body)?;
-    Ok(Answer { scores: items.into_iter().map(|item| (item.index, item.score)).collect(), tokens: None })
+    let scores = items.into_iter().map(|item| (item.index, item.score)).collect();
+    Ok(Answer { scores, tokens: None, search_units: 0 })
 }

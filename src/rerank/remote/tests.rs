@@ -22,15 +22,19 @@ fn texts() -> Vec<String> {
 fn well(body: &Value) -> Value {
     let count = body["documents"].as_array().unwrap().len();
     let result = |index: usize| json!({"index": index, "relevance_score": 0.25 * (index as f32 + 1.0)});
-    json!({"results": (0..count).rev().map(result).collect::<Vec<_>>()})
+    let results: Vec<_> = (0..count).rev().map(result).collect();
+    json!({"results": results, "meta": {"billed_units": {"search_units": 2}}})
 }
 
 #[tokio::test]
 async fn scores_come_in_the_order_of_the_texts() {
     let server = Fake::start(Duration::ZERO, |_, body| answer(200, well(body))).await;
     let reranker = reranker(&server, 2000);
-    assert_eq!(reranker.rerank("q", texts()).await.unwrap(), [0.25, 0.5, 0.75]);
-    assert_eq!(reranker.rerank("q", Vec::new()).await.unwrap(), [0.0; 0]);
+    let (scores, usage) = reranker.rerank("q", texts()).await;
+    assert_eq!(scores.unwrap(), [Some(0.25), Some(0.5), Some(0.75)]);
+    assert_eq!((usage.calls.requests, usage.calls.retries, usage.pairs, usage.search_units), (1, 0, 3, 2));
+    let (scores, usage) = reranker.rerank("q", Vec::new()).await;
+    assert!(scores.unwrap().is_empty() && usage.is_zero());
     let calls = server.calls();
     assert_eq!(calls.len(), 1, "nothing to rank is no call");
     assert_eq!(calls[0].path, "/v2/rerank");
@@ -46,11 +50,19 @@ async fn a_passing_failure_is_retried_once() {
             _ => answer(200, well(body)),
         })
         .await;
-        assert_eq!(reranker(&server, 2000).rerank("q", texts()).await.unwrap().len(), 3);
+        let (scores, usage) = reranker(&server, 2000).rerank("q", texts()).await;
+        assert_eq!(scores.unwrap().len(), 3);
+        assert_eq!((usage.calls.requests, usage.calls.retries, usage.pairs), (2, 1, 3));
 
         let dead = Fake::start(Duration::ZERO, move |_, _| answer(status, json!({"message": "busy"}))).await;
-        let error = reranker(&dead, 2000).rerank("q", texts()).await.unwrap_err();
+        let (scores, usage) = reranker(&dead, 2000).rerank("q", texts()).await;
+        let error = scores.unwrap_err();
         assert!(error.to_string().contains("busy"), "{error}");
+        assert_eq!(
+            (usage.calls.requests, usage.calls.retries, usage.pairs),
+            (2, 1, 0),
+            "failures count, too"
+        );
         assert_eq!(dead.calls().len(), 2);
     }
 }
@@ -66,16 +78,16 @@ async fn a_dead_reranker_costs_its_deadline_once_and_comes_back_by_itself() {
     .await;
     let reranker = reranker(&server, 300);
     let begun = Instant::now();
-    let error = reranker.rerank("q", texts()).await.unwrap_err().to_string();
+    let error = reranker.rerank("q", texts()).await.0.unwrap_err().to_string();
     assert!(error.contains("within 300 ms"), "{error}");
     for _ in 0..50 {
-        let error = reranker.rerank("q", texts()).await.unwrap_err().to_string();
+        let error = reranker.rerank("q", texts()).await.0.unwrap_err().to_string();
         assert!(error.contains("within 300 ms"), "{error}");
     }
     assert!(begun.elapsed() < Duration::from_millis(600), "{:?}", begun.elapsed());
     alive.store(true, std::sync::atomic::Ordering::Relaxed);
     let begun = Instant::now();
-    while reranker.rerank("q", texts()).await.is_err() {
+    while reranker.rerank("q", texts()).await.0.is_err() {
         assert!(begun.elapsed() < Duration::from_secs(30));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -50,7 +50,8 @@ pub struct EvalReport {
     pub mb_per_s: f64,
     /// Queries asked at once; the times of the modes are each query's own.
     pub concurrency: usize,
-    /// By mode: `lexical`, and where the definition has vectors `dense` and `hybrid`.
+    /// By mode: `lexical`, where the definition has vectors `dense` and `hybrid`, and where it has a reranker
+    /// `reranked`.
     pub modes: BTreeMap<ModeName, ModeReport>,
 }
 
@@ -64,6 +65,8 @@ pub enum ModeName {
     Dense,
     /// Both, fused.
     Hybrid,
+    /// Every leg there is, and then the reranker.
+    Reranked,
 }
 
 /// Means over all queries of one mode.
@@ -99,14 +102,15 @@ pub struct EvalOptions {
 /// Evaluates the set in `folder`. `progress` is told of each stage as it begins. The temporary data is
 /// deleted when the future ends or is dropped.
 pub async fn run(folder: &Path, options: EvalOptions, progress: impl Fn(&str)) -> Result<EvalReport> {
-    let modes: &[ModeName] = match options.definition.embedding {
-        EmbeddingDefinition::None {} => &[ModeName::Lexical],
+    let mut modes = match options.definition.embedding {
+        EmbeddingDefinition::None {} => vec![ModeName::Lexical],
         EmbeddingDefinition::Client { .. } => {
             let message = "eval embeds the queries itself: the definition can't take vectors from the client";
             return Err(Error::new(Code::InvalidDefinition, message).with_param("embedding.provider"));
         }
-        _ => &[ModeName::Lexical, ModeName::Dense, ModeName::Hybrid],
+        _ => vec![ModeName::Lexical, ModeName::Dense, ModeName::Hybrid],
     };
+    modes.extend(options.definition.rerank.as_ref().map(|_| ModeName::Reranked));
     progress(&format!("reading {} …", folder.display()));
     let BeirSet { name: dataset, documents, queries, empty_documents } = BeirSet::read(folder)?;
     if empty_documents > 0 {
@@ -137,7 +141,7 @@ pub async fn run(folder: &Path, options: EvalOptions, progress: impl Fn(&str)) -
     engine.settle(COLLECTION, true).await?;
 
     let mut reports = BTreeMap::new();
-    for &mode in modes {
+    for mode in modes {
         progress(&format!("{mode}: asking {} queries …", queries.len()));
         reports.insert(mode, ask(&engine, &queries, mode, options.concurrency).await?);
     }
@@ -230,7 +234,8 @@ async fn search(engine: &Engine, query: &str, mode: ModeName) -> Result<Vec<Stri
     }
     let request = SearchRequest {
         query: Some(query.to_owned()),
-        mode: Some(mode.into()),
+        mode: mode.legs(),
+        rerank: Some(mode == ModeName::Reranked),
         limit: Some(LIMIT),
         window: Some(WINDOW),
         group_by: Some(GroupBy::Document),
@@ -245,12 +250,14 @@ fn document_bytes(document: &Document) -> usize {
     document.text.len() + document.title.as_ref().map_or(0, String::len)
 }
 
-impl From<ModeName> for Mode {
-    fn from(name: ModeName) -> Mode {
-        match name {
-            ModeName::Lexical => Mode::Lexical,
-            ModeName::Dense => Mode::Dense,
-            ModeName::Hybrid => Mode::Hybrid,
+impl ModeName {
+    /// Which legs recall; `None`: all.
+    fn legs(self) -> Option<Mode> {
+        match self {
+            ModeName::Lexical => Some(Mode::Lexical),
+            ModeName::Dense => Some(Mode::Dense),
+            ModeName::Hybrid => Some(Mode::Hybrid),
+            ModeName::Reranked => None,
         }
     }
 }
@@ -261,6 +268,7 @@ impl fmt::Display for ModeName {
             ModeName::Lexical => "lexical",
             ModeName::Dense => "dense",
             ModeName::Hybrid => "hybrid",
+            ModeName::Reranked => "reranked",
         })
     }
 }

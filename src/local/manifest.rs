@@ -112,7 +112,7 @@ const KNOWN: &[(&str, &str)] = &[
         id = "ms-marco-minilm-l-12-v2-int8"
         kind = "reranker"
         licence = "Apache-2.0"
-        weight = 0.1
+        weight = 0.05
         english = true
         "#,
     ),

@@ -96,10 +96,11 @@ pub fn fuse(snapshot: &Snapshot, plan: &Plan, candidates: Candidates) -> Fused {
     Fused { ranked, dense_error, lexical_error }
 }
 
-/// Best first; equal scores in the order of segment and row.
+/// Best first; equal scores in the order they had before reranking, then of segment and row.
 pub fn sort(ranked: &mut [Ranked]) {
     ranked.sort_unstable_by(|a, b| {
-        b.score.total_cmp(&a.score).then((a.segment, a.row).cmp(&(b.segment, b.row)))
+        let scores = b.score.total_cmp(&a.score).then(b.fused.total_cmp(&a.fused));
+        scores.then((a.segment, a.row).cmp(&(b.segment, b.row)))
     });
 }
 

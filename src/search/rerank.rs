@@ -9,19 +9,20 @@ use crate::rerank::{RerankUsage, Reranker};
 use crate::search::plan::Plan;
 use crate::search::{Ranked, assemble, fuse};
 
-/// Reorders the first hits by the reranker's scores, fused with the first stage's by the reranker's weight, and cuts
-/// the window to them, so that all scores of the answer are of one kind. Where it fails, the order stays. A hit that
-/// it had no time for counts as one that it gave 0: `Some` says how many it had time for, and of how many.
+/// Reorders the first hits by the reranker's scores, fused with the first stage's by the reranker's weight. Where it
+/// fails, the order stays. A hit that it had no time for or was not shown counts as one that it gave 0, so these follow
+/// the others in the order they had, and all scores of the answer are of one kind. `Some` says how many of the first
+/// hits it had time for, and of how many.
 pub async fn rerank(
     collection: &Arc<Collection>,
     snapshot: &Arc<Snapshot>,
     plan: &Plan,
     reranker: &dyn Reranker,
-    ranked: &mut Vec<Ranked>,
+    ranked: &mut [Ranked],
     usage: &mut RerankUsage,
 ) -> Result<Option<(usize, usize)>> {
     let Some(query) = &plan.query else { return Ok(None) };
-    let count = reranker.candidates().max(plan.limit).min(ranked.len());
+    let count = reranker.candidates().min(ranked.len());
     if count == 0 {
         return Ok(None);
     }
@@ -41,8 +42,7 @@ pub async fn rerank(
         return Ok(partial);
     }
     let weight = reranker.weight();
-    ranked.truncate(count);
-    for (hit, score) in ranked.iter_mut().zip(scores) {
+    for (hit, score) in ranked.iter_mut().zip(scores.into_iter().chain(std::iter::repeat(None))) {
         hit.rerank = score;
         hit.score = (1.0 - weight) * hit.fused + weight * score.unwrap_or(0.0);
     }

@@ -14,11 +14,14 @@ fn path(relative: &str) -> String {
     format!("{}/{relative}", env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The same, but a text that says `eternity` takes it the better part of a minute.
+const SLOW: &[u8] = include_bytes!("../../fixtures/models/slow-on-a-word.onnx");
+
 /// The folder of a model that is to be added.
-fn source(dir: &Path, manifest: &str) -> std::path::PathBuf {
+fn source(dir: &Path, manifest: &str, network: &[u8]) -> std::path::PathBuf {
     let source = dir.join("source");
     std::fs::create_dir_all(&source).unwrap();
-    std::fs::write(source.join("model_quantized.onnx"), CROSS_ENCODER).unwrap();
+    std::fs::write(source.join("model_quantized.onnx"), network).unwrap();
     std::fs::copy(path("models/all-minilm-l6-v2/tokenizer.json"), source.join("tokenizer.json")).unwrap();
     std::fs::write(source.join("gleaner.toml"), manifest).unwrap();
     source
@@ -37,7 +40,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn models_are_added_listed_with_licences_and_checked() {
     let dir = tempfile::tempdir().unwrap();
-    let (models_dir, source) = (dir.path().join("models"), source(dir.path(), RERANKER));
+    let (models_dir, source) = (dir.path().join("models"), source(dir.path(), RERANKER, CROSS_ENCODER));
     let added = models(&models_dir, &["add", source.to_str().unwrap()]);
     // it prefers rare words, so the passage that fits does win
     assert!(added.status.success(), "{}", text(&added.stderr));
@@ -74,7 +77,7 @@ fn start(dir: &Path) -> Server {
 #[test]
 fn a_cross_encoder_is_fused_with_the_first_stage_and_says_when_its_time_is_over() {
     let dir = tempfile::tempdir().unwrap();
-    let source = source(dir.path(), RERANKER);
+    let source = source(dir.path(), RERANKER, CROSS_ENCODER);
     assert!(models(&dir.path().join("models"), &["add", source.to_str().unwrap()]).status.success());
     let server = start(dir.path());
     let documents = json!([
@@ -122,6 +125,37 @@ fn a_cross_encoder_is_fused_with_the_first_stage_and_says_when_its_time_is_over(
     }
     let wrong = json!({"name": "x", "embedding": {"provider": "local", "model": "tiny"}});
     assert_eq!(server.post("/v1/collections", &wrong).refusal().1, "invalid_definition");
+}
+
+#[test]
+fn when_its_time_is_over_a_cross_encoder_has_ordered_what_it_saw() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = source(dir.path(), RERANKER, SLOW);
+    assert!(models(&dir.path().join("models"), &["add", source.to_str().unwrap()]).status.success());
+    let server = start(dir.path());
+    let rerank = json!({"provider": "local", "model": "tiny", "timeout_ms": 5000, "candidates": 3});
+    server.create(&json!({"name": "c", "embedding": {"provider": "none"}, "rerank": rerank}));
+    let documents = json!([
+        {"id": "short", "text": "kumquat"},
+        {"id": "long", "text": "kumquat marmalade simmering quietly beneath an unreasonably ornate chandelier"},
+        {"id": "endless", "text": format!("kumquat eternity {}", "and other fruit ".repeat(12))},
+        {"id": "unseen", "text": format!("kumquat {}", "and yet more fruit ".repeat(24))},
+    ]);
+    server.post("/v1/collections/c/documents?wait=true", &documents).expect(200);
+    let by_words = server.search("c", &json!({"query": "kumquat", "rerank": false}));
+    assert_eq!(hit_ids(&by_words), ["short", "long", "endless", "unseen"]);
+    let hurried = server.search("c", &json!({"query": "kumquat", "explain": true}));
+    let rerank = &hurried["status"]["rerank"];
+    assert_eq!((&rerank["state"], &hurried["status"]["degraded"]), (&json!("partial"), &json!(true)));
+    assert!(rerank["error"].as_str().unwrap().contains("2 of 3"), "{rerank}");
+    assert_eq!(hurried["rerank_usage"]["pairs"], 2);
+    // what was scored is in the new order; what was not, and what was not to be, follows in the old one
+    assert_eq!(hit_ids(&hurried), ["long", "short", "endless", "unseen"]);
+    let scored = |hit: &Value| hit["explain"]["rerank"].is_number();
+    let scored: Vec<_> = hurried["hits"].as_array().unwrap().iter().map(scored).collect();
+    assert_eq!(scored, [true, true, false, false]);
+    let strict = json!({"query": "kumquat", "strict": true});
+    assert_eq!(server.post("/v1/collections/c/search", &strict).refusal().1, "timeout");
 }
 
 #[cfg(feature = "builtin-model")]

@@ -343,13 +343,7 @@ impl Engine {
     /// Writes documents; bad items are reported by index and the others are kept. `wait`: returns when they are
     /// searchable; otherwise when they are on disk, with the job that indexes them.
     pub async fn write(&self, name: &str, items: Vec<BatchItem>, wait: bool) -> Result<WriteResponse> {
-        let collection = self.open_for_writing(name)?;
-        let written = receive::write(Arc::clone(&collection), items, wait).await;
-        // a write under way meets files that are gone: not damage, but what the deletion took
-        written.map_err(|error| match collection.is_dropped() {
-            true => Error::new(Code::Unavailable, "the collection was deleted meanwhile"),
-            false => error,
-        })
+        receive::write(self.open_for_writing(name)?, items, wait).await
     }
 
     /// One document with its text.

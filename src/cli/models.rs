@@ -13,6 +13,7 @@ use crate::embed::{Embedders, EmbeddingCache, Kind};
 use crate::local::{self, Manifest, ModelKind};
 use crate::rerank;
 use crate::runtime::Pools;
+use crate::store::is_plain_name;
 
 /// Arguments of `gleaner models`.
 #[derive(Args, Debug)]
@@ -88,8 +89,8 @@ fn describe(name: &str, manifest: Result<&Manifest, &String>) -> String {
 fn add(dir: &Path, path: &Path, name: Option<String>) -> Result<(String, Manifest)> {
     let manifest = Manifest::read(path).map_err(|error| anyhow!(error))?;
     let name = name.unwrap_or_else(|| manifest.id.clone());
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte)) {
-        bail!("`{name}` is no name for a model: use letters, digits, `_`, `.` and `-`");
+    if !is_plain_name(&name) {
+        bail!("`{name}` is no name for a model: use letters, digits, `_`, `.` and `-`, with no `.` first");
     }
     let folder = dir.join(&name);
     if folder.exists() {

@@ -5,9 +5,12 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use crate::collection::remote::{EmbeddingProvider, RemoteEmbedding, RemoteRerank, rerank_timeout_ms};
+use crate::collection::remote::{
+    EmbeddingProvider, RemoteEmbedding, RemoteRerank, check, check_rerank, rerank_timeout_ms,
+};
 use crate::dispatch::{Network, ProviderAccess};
 use crate::error::{Code, Error, Result};
+use crate::store::is_plain_name;
 
 /// A collection's definition. Every part has a default: `{}` is a complete definition.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -493,9 +496,6 @@ impl Definition {
 
     /// Checks every range; the error names the field.
     pub fn validate(&self) -> Result<()> {
-        let check = |ok: bool, param: &str, message: &str| {
-            if ok { Ok(()) } else { Err(Error::new(Code::InvalidDefinition, message).with_param(param)) }
-        };
         if let Some(dimensions) = self.stated_dimensions() {
             check((1..=8192).contains(&dimensions), "embedding.dimensions", "dimensions must be 1 to 8192")?;
         }
@@ -540,8 +540,7 @@ impl Definition {
             check_folder(model, "rerank.model")?;
             let weight = weight.is_none_or(|weight| (0.0..=1.0).contains(&weight));
             check(weight, "rerank.weight", "weight must be 0 to 1")?;
-            check((1..=1000).contains(candidates), "rerank.candidates", "candidates must be 1 to 1000")?;
-            check((1..=600_000).contains(timeout_ms), "rerank.timeout_ms", "timeout_ms must be 1 to 600000")?;
+            check_rerank(*candidates, *timeout_ms)?;
         }
         let remote = self.rerank.as_ref().and_then(crate::rerank::of);
         remote.map_or(Ok(()), |(_, remote)| remote.validate())
@@ -568,12 +567,8 @@ impl FusionDefinition {
 
 /// A folder of the models folder, and of no other place.
 fn check_folder(name: &str, param: &str) -> Result<()> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    if !name.is_empty() && name.bytes().all(plain) && !name.starts_with('.') {
-        return Ok(());
-    }
     let message = format!("`{name}` names no folder of the models folder: see `gleaner models list`");
-    Err(Error::new(Code::InvalidDefinition, message).with_param(param))
+    check(is_plain_name(name), param, &message)
 }
 
 #[cfg(test)]

@@ -42,31 +42,24 @@ pub(super) fn write_lines<T: Serialize>(
     kind: PartKind,
     lines: &[T],
 ) -> Result<u64> {
-    write_file(disk, dir, path, kind, lines).inspect_err(|_| {
+    let write = || {
+        let mut part = PartWriter::create(disk, path, kind)?;
+        part.begin(LINES)?;
+        for line in lines {
+            let mut line = serde_json::to_vec(line)
+                .map_err(|error| StoreError::io("write", path)(std::io::Error::other(error)))?;
+            line.push(b'\n');
+            part.write(&line)?;
+        }
+        let bytes = part.finish()?;
+        disk.sync_dir(dir)?;
+        Ok(bytes)
+    };
+    write().inspect_err(|_| {
         if let Err(error) = disk.remove(path) {
             tracing::warn!(%error, "a left-over file could not be removed; the next start tries again");
         }
     })
-}
-
-fn write_file<T: Serialize>(
-    disk: &dyn Disk,
-    dir: &Path,
-    path: &Path,
-    kind: PartKind,
-    lines: &[T],
-) -> Result<u64> {
-    let mut part = PartWriter::create(disk, path, kind)?;
-    part.begin(LINES)?;
-    for line in lines {
-        let mut line = serde_json::to_vec(line)
-            .map_err(|error| StoreError::io("write", path)(std::io::Error::other(error)))?;
-        line.push(b'\n');
-        part.write(&line)?;
-    }
-    let bytes = part.finish()?;
-    disk.sync_dir(dir)?;
-    Ok(bytes)
 }
 
 /// Reads a batch.

@@ -47,7 +47,8 @@ pub struct RemoteEmbedding {
     /// The environment variable that holds the key; empty: no key is sent; absent: the provider's usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
-    /// Name of a file in the folder `provider_keys_dir` of the server, with the key in place of the variable; read anew for each request.
+    /// Name of a file in the server's folder `provider_keys_dir` that holds the key, in place of the variable; read
+    /// anew for each request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1)]
     pub api_key_file: Option<String>,
@@ -186,7 +187,8 @@ pub struct RemoteRerank {
     /// The environment variable that holds the key; empty: no key is sent; absent: the provider's usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
-    /// Name of a file in the folder `provider_keys_dir` of the server, with the key in place of the variable; read anew for each request.
+    /// Name of a file in the server's folder `provider_keys_dir` that holds the key, in place of the variable; read
+    /// anew for each request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1)]
     pub api_key_file: Option<String>,
@@ -350,9 +352,7 @@ impl RemoteRerank {
 
     pub(super) fn validate(&self) -> Result<()> {
         check(!self.model.is_empty(), "rerank.model", "model must not be empty")?;
-        let candidates = (1..=1000).contains(&self.candidates);
-        check(candidates, "rerank.candidates", "candidates must be 1 to 1000")?;
-        check_milliseconds(Some(self.timeout_ms), "rerank.timeout_ms")?;
+        check_rerank(self.candidates, self.timeout_ms)?;
         check_milliseconds(self.hedge_after_ms, "rerank.hedge_after_ms")?;
         self.check_addresses(Network::Private)
     }
@@ -386,6 +386,13 @@ fn check_milliseconds(value: Option<u64>, param: &str) -> Result<()> {
     check(value.is_none_or(|value| (1..=600_000).contains(&value)), param, "it must be 1 to 600000")
 }
 
-fn check(ok: bool, param: &str, message: &str) -> Result<()> {
+/// Checks what every reranker is given.
+pub(super) fn check_rerank(candidates: u32, timeout_ms: u64) -> Result<()> {
+    check((1..=1000).contains(&candidates), "rerank.candidates", "candidates must be 1 to 1000")?;
+    check_milliseconds(Some(timeout_ms), "rerank.timeout_ms")
+}
+
+/// `invalid_definition` about the field `param`, unless it is `ok`.
+pub(super) fn check(ok: bool, param: &str, message: &str) -> Result<()> {
     if ok { Ok(()) } else { Err(Error::new(Code::InvalidDefinition, message).with_param(param)) }
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
+use crate::store::is_plain_name;
+
 /// Where a key is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySource {
@@ -46,9 +48,10 @@ impl KeySource {
                 self.file
             ));
         };
-        if self.file.starts_with('.') || self.file.contains(['/', '\\']) {
+        if !is_plain_name(&self.file) {
             return Err(format!(
-                "`{}` must be the name of a file in the folder of providers' keys (provider_keys_dir), without a path",
+                "`{}` must be the name of a file in the folder of providers' keys (provider_keys_dir), without a path: \
+                 letters, digits, `_`, `.` and `-`, not beginning with `.`",
                 self.file
             ));
         }

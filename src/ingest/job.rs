@@ -46,7 +46,7 @@ pub struct Job {
 }
 
 /// How far a job is, as its watchers are told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobProgress {
     /// Id of the job.
     pub id: String,
@@ -62,16 +62,6 @@ pub struct JobProgress {
     pub chunks: u64,
     /// Chunks that have their vectors.
     pub embedded: u64,
-}
-
-/// One server-sent event about a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct JobEvent {
-    /// `progress`, `end` or `error`.
-    pub event: String,
-    /// JSON: the progress (`id`, `state`, and the numbers of `documents`, `indexed`, `failed`, `chunks`, `embedded`); of
-    /// `error` an error.
-    pub data: String,
 }
 
 impl From<&Job> for JobProgress {

@@ -20,5 +20,12 @@ pub use disk::{Disk, OsDisk};
 pub use error::StoreError;
 pub use part::{PartFile, PartKind, PartWriter, Section};
 
+/// Whether `name` names something in a folder, and cannot lead out of it: letters (a-z, A-Z), digits, `_`, `.` and `-`,
+/// not beginning with `.`.
+pub fn is_plain_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    !name.is_empty() && !name.starts_with('.') && name.bytes().all(plain)
+}
+
 /// `Result` with a [`StoreError`].
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;

@@ -22,7 +22,7 @@ use tantivy::{HasLen, Index};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::error::{indexing, reading};
+use super::error::{indexing, opening};
 use crate::Result;
 use crate::store::{PartFile, PartWriter, Section, StoreError};
 
@@ -193,7 +193,7 @@ fn owned_bytes(section: &Section) -> Result<OwnedBytes> {
     let map = MmapDirectory::open(parent)
         .map_err(tantivy::TantivyError::from)
         .and_then(|directory| Ok(directory.open_read(Path::new(name))?.read_bytes()?))
-        .map_err(reading(path))?;
+        .map_err(opening(path))?;
     if map.len() as u64 != part.file_len() {
         return Err(changed().into());
     }

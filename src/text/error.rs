@@ -5,10 +5,21 @@ use std::io;
 use std::path::Path;
 
 use tantivy::TantivyError;
-use tantivy::directory::error::OpenReadError;
+use tantivy::directory::error::{OpenDirectoryError, OpenReadError};
 
 use crate::Error;
 use crate::store::StoreError;
+
+/// A failure while opening the file of the part at `path`. That it is gone is no damage (inside of a part it is).
+pub(super) fn opening(path: &Path) -> impl Fn(TantivyError) -> Error + use<'_> {
+    move |error| match &error {
+        TantivyError::OpenReadError(OpenReadError::FileDoesNotExist(_))
+        | TantivyError::OpenDirectoryError(OpenDirectoryError::DoesNotExist(_)) => {
+            StoreError::io("open", path)(io::ErrorKind::NotFound.into()).into()
+        }
+        _ => reading(path)(error),
+    }
+}
 
 /// A failure while reading the part at `path`.
 pub(super) fn reading(path: &Path) -> impl Fn(TantivyError) -> Error + use<'_> {

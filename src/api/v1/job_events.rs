@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
 use tokio::sync::watch;
+use utoipa::ToSchema;
 
 use super::jobs::JobPath;
 use crate::api::admission::WatchPermit;
@@ -18,12 +19,23 @@ use crate::api::state::{ApiState, OpenEngine};
 use crate::document::ErrorBody;
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::ingest::job::{JobEvent, JobProgress};
+use crate::ingest::job::JobProgress;
 
 /// The least time between two events: what happens meanwhile is one event.
 const PAUSE: Duration = Duration::from_millis(200);
 /// A comment is sent where nothing happened for so long, so that nobody takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// One server-sent event about a job.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "only described")]
+pub(in crate::api) struct JobEvent {
+    /// `progress`, `end` or `error`.
+    event: String,
+    /// JSON: the progress (`id`, `state`, and the numbers of `documents`, `indexed`, `failed`, `chunks`, `embedded`); of
+    /// `error` an error.
+    data: String,
+}
 
 /// Watches a job.
 ///

@@ -11,13 +11,12 @@ use super::{Limits, RateLimits};
 
 /// What is used of a limit: the provider's clock and count are not ours.
 const SHARE: f64 = 0.98;
-/// A refusal in spite of a limit that was kept takes this much off the share, down to [`LEAST_SHARE`].
-const STEP: f64 = 0.04;
-const LEAST_SHARE: f64 = 0.5;
-/// Where a limit is not known, a refusal teaches a rate: this much of what got through in the minute before it.
+/// A refusal teaches a rate: this much of what got through in the minute before it and the wait after it.
 const LEARNED: f64 = 0.95;
-/// After this long without a refusal a little more is tried.
-const CALM: Duration = Duration::from_secs(10);
+/// After this long, and so many answers, without a refusal, more is tried: trying costs few refusals of many answers.
+const CALM: (Duration, u32) = (Duration::from_secs(15), 60);
+/// How much more is tried at first; each time twice as much, in case the lesson was far off.
+const FIRST_RAISE: f64 = 0.02;
 const MINUTE: Duration = Duration::from_secs(60);
 /// A pause without a word from the provider about how long.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -30,9 +29,12 @@ pub(super) struct Pace {
     tokens: Option<Bucket>,
     /// Requests and tokens a minute, where they are known.
     limits: Limits,
-    share: f64,
-    /// A rate of requests that refusals taught, where a limit is not known.
+    /// A rate of requests that refusals taught: of a limit that is not known, or not what it was said to be.
     learned: Option<f64>,
+    /// How much more is tried next.
+    raise: f64,
+    /// Answers since the rate last changed.
+    calm: u32,
     paused_until: Option<Instant>,
     /// Refused pauses in a row.
     refusals: u32,
@@ -50,8 +52,9 @@ impl Pace {
             requests: None,
             tokens: None,
             limits,
-            share: SHARE,
             learned: None,
+            raise: FIRST_RAISE,
+            calm: 0,
             paused_until: None,
             refusals: 0,
             through: VecDeque::new(),
@@ -105,11 +108,14 @@ impl Pace {
                 self.calibration += 0.2 * (ratio - self.calibration);
             }
         }
-        if now.saturating_duration_since(self.last_change) > CALM {
-            self.last_change = now;
-            self.share = (self.share + 0.01).min(SHARE);
-            self.learned = self.learned.map(|rate| rate * 1.02);
-            self.set_rates(now);
+        self.calm += 1;
+        if let Some(rate) = self.learned
+            && now.saturating_duration_since(self.last_change) > CALM.0
+            && self.calm >= CALM.1
+        {
+            self.learned = Some(rate * (1.0 + self.raise));
+            self.raise = (2.0 * self.raise).min(1.0);
+            self.changed(now);
         }
     }
 
@@ -130,11 +136,15 @@ impl Pace {
             return;
         }
         self.paused_until = Some(until);
-        self.last_change = until;
-        self.share = (self.share - STEP).max(LEAST_SHARE);
-        if self.limits.requests.is_none() || self.limits.tokens.is_none() {
-            self.learned = self.in_a_minute(now).map(|rate| (rate * LEARNED).max(1.0)).or(self.learned);
-        }
+        self.learned = self.in_a_minute(now, until).map(|rate| (rate * LEARNED).max(1.0)).or(self.learned);
+        self.raise = FIRST_RAISE;
+        self.changed(now);
+    }
+
+    /// Goes on at another rate.
+    fn changed(&mut self, now: Instant) {
+        self.calm = 0;
+        self.last_change = now;
         self.set_rates(now);
     }
 
@@ -151,12 +161,13 @@ impl Pace {
         }
     }
 
-    /// What got through in the last minute (in the time since the start, brought to a minute).
-    fn in_a_minute(&self, now: Instant) -> Option<f64> {
+    /// What gets through in a minute: what did in the last one (or since the start), and nothing until `until`.
+    fn in_a_minute(&self, now: Instant, until: Instant) -> Option<f64> {
         let recent = |second: Instant| now.saturating_duration_since(second) <= MINUTE;
         let count: u64 =
             self.through.iter().filter(|(second, _)| recent(*second)).map(|(_, count)| count).sum();
-        let span = now.saturating_duration_since(self.start).min(MINUTE).max(Duration::from_secs(1));
+        let span = now.saturating_duration_since(self.start).min(MINUTE) + (until - now).min(MINUTE);
+        let span = span.max(Duration::from_secs(1));
         (count > 0).then(|| count as f64 / span.as_secs_f64() * 60.0)
     }
 
@@ -181,15 +192,14 @@ impl Pace {
     }
 
     fn set_rates(&mut self, now: Instant) {
-        let share = self.share;
         let set = |bucket: &mut Option<Bucket>, rate: Option<f64>| match (bucket, rate) {
             (Some(bucket), Some(rate)) => bucket.set_rate(rate, now),
             (bucket, rate) => *bucket = rate.map(|rate| Bucket::new(rate, now)),
         };
-        let known = self.limits.requests.map(|limit| limit as f64 * share);
+        let known = self.limits.requests.map(|limit| limit as f64 * SHARE);
         let requests = [known, self.learned].into_iter().flatten().reduce(f64::min);
         set(&mut self.requests, requests);
-        set(&mut self.tokens, self.limits.tokens.map(|limit| limit as f64 * share));
+        set(&mut self.tokens, self.limits.tokens.map(|limit| limit as f64 * SHARE));
     }
 
     #[cfg(test)]
@@ -238,11 +248,31 @@ mod tests {
         pace.refused(10.0, Some(minutes(0.5)), now);
         pace.refused(10.0, Some(minutes(0.4)), now);
         assert_eq!(pace.ready_at(10, now), now + minutes(0.5));
-        // 500 in half a minute; refused again at the end of the minute: it was 500 in all of it
-        assert_eq!(learned(&pace), 950.0);
-        now += minutes(0.5);
-        pace.refused(10.0, None, now);
+        // 500 in half a minute, and then nothing for the other half
         assert_eq!(learned(&pace), 475.0);
+        now += minutes(0.5);
+        pace.refused(10.0, Some(minutes(0.25)), now);
+        assert_eq!(learned(&pace), 380.0);
+    }
+
+    #[test]
+    fn a_lesson_that_was_far_off_is_forgotten_in_minutes() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(Limits { requests: Some(6000), tokens: None }, now);
+        let ask = |pace: &mut Pace, now: &mut Instant| {
+            *now = pace.ready_at(10, *now);
+            let drawn = pace.draw(10, *now);
+            pace.answered(drawn, 10, None, *now);
+        };
+        ask(&mut pace, &mut now);
+        pace.refused(10.0, None, now);
+        let (begun, learned) = (now, pace.requests_per_minute().unwrap());
+        assert!(learned < 100.0, "{learned}");
+        while now < begun + minutes(10.0) {
+            ask(&mut pace, &mut now);
+        }
+        let limit = pace.requests_per_minute().unwrap();
+        assert!(limit > 5000.0, "{limit}");
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! What the dispatcher costs, and how close it comes to a provider's limits.
+//! What the dispatcher costs, how close it comes to a provider's limits, and what a provider that is down costs searches.
 //!
 //! `cargo bench --bench dispatch` prints chunks a second and memory with a provider in this process that answers at
-//! once, and how 15,000 chunks drain under 2,000 requests and 1,000,000 tokens a minute, by a real server on this
-//! machine whose minute lasts three seconds (`MINUTE_S`).
+//! once; how 15,000 chunks drain under 2,000 requests and 1,000,000 tokens a minute, configured and learned, by a real
+//! server on this machine whose minute lasts three seconds (`MINUTE_S`); and how long searches take while it is down.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -13,10 +14,15 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use gleaner::dispatch::{
-    Backoff, Bulk, Caps, Endpoint, EndpointSettings, Endpoints, Failure, Http, Limits, Reply, Size, bulk,
+    Backoff, Bulk, Caps, Endpoint, EndpointSettings, Endpoints, Failure, Http, Limits, ProviderAccess, Reply,
+    Size, bulk,
 };
+use gleaner::document::Document;
 use gleaner::embed::{Embedders, EmbeddingCache, Kind};
+use gleaner::engine::{Engine, EngineConfig};
 use gleaner::runtime::Pools;
+use gleaner::search::request::{Mode, SearchRequest};
+use gleaner::store::OsDisk;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -30,8 +36,10 @@ fn main() {
     runtime.block_on(async {
         overhead(1_000_000).await;
         for items in [1, 96] {
-            drain(items).await;
+            drain(items, true).await;
+            drain(items, false).await;
         }
+        down().await;
     });
 }
 
@@ -60,7 +68,7 @@ async fn overhead(count: usize) {
         max_cost: None,
     };
     let text = text(1);
-    let tokenizer = embedder("http://127.0.0.1:1", 96).tokenizer().expect("a tokenizer");
+    let tokenizer = embedder("http://127.0.0.1:1", 96, true).tokenizer().expect("a tokenizer");
     let size = |_| Size { tokens: tokenizer.count(&text) as u32, bytes: text.len() as u32 };
     let send = |_, items: Vec<usize>| async move {
         Ok::<_, Failure>(Reply {
@@ -68,29 +76,34 @@ async fn overhead(count: usize) {
             ..Reply::default()
         })
     };
-    let (before, begun) = (resident_mib(), Instant::now());
+    let (mut memory, begun) = (vec![resident_mib()], Instant::now());
     let mut done = 0;
     let usage = bulk(&endpoints, &how, count, size, send, |_, result: Result<[f32; 8], _>| {
         done += usize::from(result.is_ok());
+        if done % (count / 4) == 0 {
+            memory.push(resident_mib());
+        }
     })
     .await;
     let seconds = begun.elapsed().as_secs_f64();
     assert_eq!(done, count);
     println!(
-        "overhead: {count} chunks in {} requests: {:.0} chunks/s, memory {before:.0} -> {:.0} MiB",
+        "overhead: {count} chunks in {} requests: {:.0} chunks/s; memory before, and after each quarter: {memory:.1?} MiB",
         usage.requests,
         count as f64 / seconds,
-        resident_mib()
     );
 }
 
-fn embedder(url: &str, items: usize) -> Arc<dyn gleaner::embed::Embedder> {
+fn embedder(url: &str, items: usize, told: bool) -> Arc<dyn gleaner::embed::Embedder> {
     let scale = 60.0 / minute().as_secs_f64();
-    let definition = json!({
+    let mut definition = json!({
         "provider": "openai", "base_url": url, "model": "m", "dimensions": 8, "api_key_env": "",
         "max_batch_items": items,
-        "requests_per_minute": (REQUESTS * scale) as u64, "tokens_per_minute": (TOKENS * scale) as u64,
     });
+    if told {
+        definition["requests_per_minute"] = json!((REQUESTS * scale) as u64);
+        definition["tokens_per_minute"] = json!((TOKENS * scale) as u64);
+    }
     let definition = serde_json::from_value(definition).expect("a definition");
     let cache = EmbeddingCache::new("unused".into(), 0);
     let embedders = Embedders::new(Pools::new(2).expect("pools"), Http::default(), cache, "models".into());
@@ -152,7 +165,7 @@ fn answer(meter: &Mutex<Meter>, body: &[u8]) -> Response {
     axum::Json(json!({"data": data, "usage": {"total_tokens": tokens}})).into_response()
 }
 
-async fn drain(items: usize) {
+async fn drain(items: usize, told: bool) {
     let meter = Arc::new(Mutex::new(Meter::default()));
     let shared = Arc::clone(&meter);
     let handler = move |body: Bytes| {
@@ -172,19 +185,87 @@ async fn drain(items: usize) {
     };
     let tokens: u64 = texts.iter().map(|text| counted(text)).sum();
     let begun = Instant::now();
-    let embeddings = embedder(&url, items).embed(texts, Kind::Document).await.expect("embeddings");
+    let embeddings = embedder(&url, items, told).embed(texts, Kind::Document).await.expect("embeddings");
     let took = begun.elapsed().as_secs_f64();
     assert!(embeddings.failures.is_empty());
     let least =
         (CHUNKS.div_ceil(items) as f64 / REQUESTS).max(tokens as f64 / TOKENS) * minute().as_secs_f64();
     let meter = meter.lock();
     println!(
-        "{items} items a request: {} requests, {took:.1} s, {:.3} x the least; after the first minute {:.2} % of {} refused",
+        "{items} items a request, limits {}: {} requests, {took:.1} s, {:.3} x the least; after the first minute {:.2} % of {} refused",
+        if told { "configured" } else { "learned" },
         meter.asked,
         took / least,
         100.0 * meter.refused_later as f64 / meter.asked_later.max(1) as f64,
         meter.asked_later,
     );
+}
+
+/// Searches of a collection whose provider answered until it was filled: all refused from then on.
+async fn down() {
+    const DOCUMENTS: usize = 5_000;
+    const SEARCHES: usize = 1_000;
+    let alive = Arc::new(AtomicBool::new(true));
+    let shared = Arc::clone(&alive);
+    let handler = move |body: Bytes| {
+        let alive = shared.load(Ordering::Relaxed);
+        async move {
+            match alive {
+                true => answer(&Mutex::default(), &body),
+                false => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            }
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handler)).await });
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = EngineConfig {
+        data_dir: folder.path().join("data"),
+        threads: 2,
+        models_dir: "models".into(),
+        disk: Arc::new(OsDisk),
+        max_waiting_bytes: 1 << 30,
+        embedding_cache_bytes: 0,
+        provider_access: ProviderAccess::default(),
+    };
+    let engine = Engine::open(config).await.expect("an engine");
+    let definition = json!({"embedding": {"provider": "openai", "base_url": url, "model": "m", "dimensions": 8,
+        "api_key_env": ""}});
+    let definition = serde_json::from_value(definition).expect("a definition");
+    engine.create_collection("c", definition).await.expect("a collection");
+    let documents = (0..DOCUMENTS).map(|n| Ok(Document { text: text(n), ..Document::default() })).collect();
+    assert_eq!(engine.write("c", documents, true).await.expect("a write").failed, 0);
+    let timed = async |mode, n: usize| {
+        let query = Some(format!("word{} word{}", n % 1000, n * 7 % 1000));
+        let request = SearchRequest { query, mode: Some(mode), ..SearchRequest::default() };
+        let begun = Instant::now();
+        let response = engine.search("c", request).await.expect("an answer");
+        (begun.elapsed(), response.status.degraded)
+    };
+    alive.store(false, Ordering::Relaxed);
+    let (first, _) = timed(Mode::Hybrid, 0).await;
+    while engine.endpoints().iter().all(|endpoint| endpoint.down().is_none()) {
+        timed(Mode::Hybrid, 0).await;
+    }
+    let (mut lexical, mut hybrid) = (Vec::new(), Vec::new());
+    for n in 0..SEARCHES {
+        lexical.push(timed(Mode::Lexical, n).await.0);
+        let (took, degraded) = timed(Mode::Hybrid, n).await;
+        assert!(degraded, "the provider is down");
+        hybrid.push(took);
+    }
+    let quantiles = |times: &mut Vec<Duration>| {
+        times.sort();
+        [SEARCHES / 2, SEARCHES * 99 / 100].map(|at| times[at].as_secs_f64() * 1000.0)
+    };
+    println!(
+        "down: the first search takes {:.0} ms; then p50 and p99 {:.2?} ms hybrid, {:.2?} ms lexical",
+        first.as_secs_f64() * 1000.0,
+        quantiles(&mut hybrid),
+        quantiles(&mut lexical)
+    );
+    engine.shutdown().await;
 }
 
 fn resident_mib() -> f64 {

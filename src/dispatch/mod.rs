@@ -16,6 +16,7 @@ mod key;
 mod pace;
 mod pack;
 mod retry;
+mod through;
 mod urgent;
 mod usage;
 mod window;

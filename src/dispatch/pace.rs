@@ -1,12 +1,12 @@
 //! How fast an endpoint is asked: requests and tokens a minute, as configured, as the provider announces them,
 //! or as its refusals teach.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
+use super::through::Through;
 use super::{Limits, RateLimits};
 
 /// What is used of a limit: the provider's clock and count are not ours.
@@ -17,7 +17,6 @@ const LEARNED: f64 = 0.95;
 const CALM: (Duration, u32) = (Duration::from_secs(15), 60);
 /// How much more is tried at first; each time twice as much, in case the lesson was far off.
 const FIRST_RAISE: f64 = 0.02;
-const MINUTE: Duration = Duration::from_secs(60);
 /// A pause without a word from the provider about how long.
 const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
@@ -38,9 +37,7 @@ pub(super) struct Pace {
     paused_until: Option<Instant>,
     /// Refused pauses in a row.
     refusals: u32,
-    /// What got through in each of the last seconds.
-    through: VecDeque<(Instant, u64)>,
-    start: Instant,
+    through: Through,
     last_change: Instant,
     /// The provider's count of tokens for each one that we estimate.
     calibration: f64,
@@ -57,8 +54,7 @@ impl Pace {
             calm: 0,
             paused_until: None,
             refusals: 0,
-            through: VecDeque::new(),
-            start: now,
+            through: Through::new(now),
             last_change: now,
             calibration: 1.0,
         };
@@ -98,7 +94,7 @@ impl Pace {
     /// A request got through: `drawn` for `estimated` tokens, which the provider counts as `counted`.
     pub fn answered(&mut self, drawn: f64, estimated: u64, counted: Option<u64>, now: Instant) {
         self.refusals = 0;
-        self.count_through(now);
+        self.through.count(now);
         if let Some(counted) = counted {
             if let Some(bucket) = &mut self.tokens {
                 bucket.correct(drawn - counted as f64);
@@ -136,7 +132,8 @@ impl Pace {
             return;
         }
         self.paused_until = Some(until);
-        self.learned = self.in_a_minute(now, until).map(|rate| (rate * LEARNED).max(1.0)).or(self.learned);
+        self.learned =
+            self.through.in_a_minute(now, until).map(|rate| (rate * LEARNED).max(1.0)).or(self.learned);
         self.raise = FIRST_RAISE;
         self.changed(now);
     }
@@ -146,29 +143,6 @@ impl Pace {
         self.calm = 0;
         self.last_change = now;
         self.set_rates(now);
-    }
-
-    fn count_through(&mut self, now: Instant) {
-        match self.through.back_mut() {
-            Some((second, count)) if now.saturating_duration_since(*second) < Duration::from_secs(1) => {
-                *count += 1
-            }
-            _ => self.through.push_back((now, 1)),
-        }
-        while self.through.front().is_some_and(|(second, _)| now.saturating_duration_since(*second) > MINUTE)
-        {
-            self.through.pop_front();
-        }
-    }
-
-    /// What gets through in a minute: what did in the last one (or since the start), and nothing until `until`.
-    fn in_a_minute(&self, now: Instant, until: Instant) -> Option<f64> {
-        let recent = |second: Instant| now.saturating_duration_since(second) <= MINUTE;
-        let count: u64 =
-            self.through.iter().filter(|(second, _)| recent(*second)).map(|(_, count)| count).sum();
-        let span = now.saturating_duration_since(self.start).min(MINUTE) + (until - now).min(MINUTE);
-        let span = span.max(Duration::from_secs(1));
-        (count > 0).then(|| count as f64 / span.as_secs_f64() * 60.0)
     }
 
     /// Takes over limits that an answer announces; configured ones are never raised.

@@ -95,7 +95,7 @@ pub struct CollectionStats {
     pub model: Option<String>,
     /// Whether every segment that will have a graph has it, and nothing waits to be compacted.
     pub settled: bool,
-    /// What was asked of embedding providers for it since this gleaner was started.
+    /// What was asked of embedding providers for it. A crash forgets what was asked since the last publication.
     #[serde(default, skip_serializing_if = "Usage::is_zero")]
     pub usage: Usage,
     /// What reranking cost in it since this gleaner was started.
@@ -253,6 +253,7 @@ impl Engine {
             definition,
             dimensions,
             model: model.map(|model| model.id),
+            usage: Usage::default(),
         };
         let root = recovery::collections_dir(&self.shared.dir);
         self.shared.disk.create_dir(&self.shared.collection_dir(record.id))?;
@@ -467,6 +468,15 @@ impl Engine {
         }
         for collection in &open {
             collection.finished().await;
+        }
+        let unsaved = |collection: &Arc<Collection>| {
+            collection.unsaved_usage().map(|usage| Edit::PutUsage(collection.record.id, usage))
+        };
+        let usage: Vec<_> = open.iter().filter_map(unsaved).collect();
+        if !usage.is_empty()
+            && let Err(error) = self.shared.catalog.commit(usage).await
+        {
+            tracing::warn!(%error, "what searches cost since the last write is not remembered");
         }
         let maintenance = self.maintenance.lock().take();
         if let Some(task) = maintenance {

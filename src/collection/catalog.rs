@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::collection::definition::Definition;
+use crate::dispatch::Usage;
 use crate::ingest::job::Job;
 use crate::store::{DatabaseStorage, Disk, Result, StoreError};
 
@@ -54,6 +55,9 @@ pub struct CollectionRecord {
     pub dimensions: Option<u32>,
     /// Id of the embedding model, if it has one.
     pub model: Option<String>,
+    /// What was asked of embedding providers for it, as far as the last publication knew.
+    #[serde(default, skip_serializing_if = "Usage::is_zero")]
+    pub usage: Usage,
 }
 
 /// A live segment as the catalog keeps it.
@@ -109,6 +113,8 @@ pub enum Edit {
     PutTombstone(u64, String, u64),
     /// The highest document version a collection has given.
     PutVersion(u64, u64),
+    /// What was asked of embedding providers for a collection, all in all.
+    PutUsage(u64, Usage),
     /// Forgets a tombstone.
     DropTombstone(u64, String),
     /// Adds or replaces a job of a collection.
@@ -125,6 +131,7 @@ impl Edit {
             | Edit::PutDeletes(id, ..)
             | Edit::PutBatch(id, _)
             | Edit::PutVersion(id, _)
+            | Edit::PutUsage(id, _)
             | Edit::PutTombstone(id, ..)
             | Edit::PutJob(id, _) => Some(*id),
             _ => None,
@@ -420,6 +427,13 @@ fn apply<'a>(
                 Edit::PutVersion(collection, version) => {
                     versions.insert(collection, version)?;
                 }
+                Edit::PutUsage(id, usage) => {
+                    let known = collections.get(id)?.and_then(|value| parse(value.value()));
+                    if let Some(record) = known {
+                        let record = CollectionRecord { usage: *usage, ..record };
+                        collections.insert(id, json(&record).as_slice())?;
+                    }
+                }
                 Edit::DropTombstone(collection, id) => {
                     tombstones.remove((*collection, id.as_str()))?;
                 }
@@ -512,6 +526,7 @@ mod tests {
             definition: Definition::default(),
             dimensions: Some(384),
             model: None,
+            usage: Usage::default(),
         }))
     }
 
@@ -535,10 +550,12 @@ mod tests {
                     Edit::PutDeletes(c, 7, Arc::clone(&rows)),
                     Edit::PutBatch(c, batch.clone()),
                     Edit::PutTombstone(c, "id".into(), 3),
+                    Edit::PutUsage(c, Usage { tokens: 11, ..Usage::default() }),
                 ]
             });
             catalog.commit(edits.into_iter().flatten().collect()).await.unwrap();
             catalog.commit(vec![Edit::DropCollection(1)]).await.unwrap();
+            catalog.commit(vec![Edit::PutUsage(1, Usage::default())]).await.unwrap();
         }
         let state = loop {
             // the catalog thread ends a moment after its handle
@@ -553,6 +570,7 @@ mod tests {
         assert!(b.deletes[&7].contains(3));
         assert_eq!(b.batches[0].job, "j");
         assert_eq!(b.tombstones["id"], 3);
+        assert_eq!((b.record.usage.tokens, b.record.name.as_str()), (11, "b"));
         verify(disk, dir.path()).unwrap();
     }
 }

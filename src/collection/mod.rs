@@ -119,8 +119,9 @@ pub struct Collection {
     /// Segments that background work reads.
     under_way: Mutex<HashSet<u64>>,
     worker: Mutex<Option<tokio::task::JoinHandle<()>>>,
-    /// What was asked of embedding providers for it since it was opened.
-    usage: Mutex<Usage>,
+    /// What was asked of providers for it, and how much of that the catalog knows.
+    usage: Mutex<(Usage, Usage)>,
+    /// What reranking cost in it since it was opened.
     rerank_usage: Mutex<RerankUsage>,
 }
 
@@ -170,7 +171,7 @@ impl Collection {
             unfit: Mutex::default(),
             under_way: Mutex::default(),
             worker: Mutex::default(),
-            usage: Mutex::default(),
+            usage: Mutex::new((state.record.usage, state.record.usage)),
             rerank_usage: Mutex::default(),
             record: state.record,
         });
@@ -198,7 +199,7 @@ impl Collection {
 
     /// Notes what embedding something cost.
     pub fn spend(&self, usage: Usage) {
-        *self.usage.lock() += usage;
+        self.usage.lock().0 += usage;
     }
 
     /// Notes what reranking something cost.
@@ -206,9 +207,20 @@ impl Collection {
         *self.rerank_usage.lock() += usage;
     }
 
-    /// What was asked of embedding providers for it since it was opened.
+    /// What was asked of embedding providers for it.
     pub fn usage(&self) -> Usage {
-        *self.usage.lock()
+        self.usage.lock().0
+    }
+
+    /// The same, where the catalog does not know all of it.
+    pub fn unsaved_usage(&self) -> Option<Usage> {
+        let (usage, saved) = *self.usage.lock();
+        (usage != saved).then_some(usage)
+    }
+
+    /// The catalog knows this much.
+    pub fn usage_is_saved(&self, usage: Usage) {
+        self.usage.lock().1 = usage;
     }
 
     /// What reranking cost in it since it was opened.

@@ -452,11 +452,16 @@ impl Change {
             }
         }
         let nothing = edits.is_empty() && unused.is_none();
+        let usage = collection.unsaved_usage().filter(|_| !nothing);
         if !nothing {
             edits.push(Edit::PutVersion(id, collection.order().last_version()));
         }
+        edits.extend(usage.map(|usage| Edit::PutUsage(id, usage)));
         // also without an edit: it fails while an earlier commit is in doubt
         collection.shared.catalog.commit(edits).await?;
+        if let Some(usage) = usage {
+            collection.usage_is_saved(usage);
+        }
         if nothing {
             return Ok(());
         }

@@ -264,6 +264,43 @@ fn a_job_goes_on_after_kill_9() {
 }
 
 #[test]
+fn a_spend_cap_stops_a_job_and_what_was_spent_is_remembered() {
+    let data = tempfile::tempdir().unwrap();
+    let provider = Scripted::start(|_, _| None);
+    let server = start(data.path());
+    // a dollar a token
+    let priced = json!({"max_in_flight": 1, "usd_per_million_tokens": 1e6, "usd_cap_per_job": 400});
+    create(&server, "c", "openai", &provider.url, priced);
+    let job = ended(&server, &post(&server, "c", 80));
+    let (indexed, failed) = (job["indexed"].as_u64().unwrap(), job["failed"].as_u64().unwrap());
+    assert!(indexed >= 8 && failed >= 8 && indexed + failed == 80, "{job}");
+    for error in job["errors"].as_array().unwrap() {
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(message.contains("400 USD") && message.contains("usd_cap_per_job"), "{message}");
+    }
+    let (spent, tokens) = (job["usage"]["cost_usd"].as_f64().unwrap(), job["usage"]["tokens"].as_f64());
+    assert!(spent <= 400.0 && Some(spent) == tokens, "{job}");
+    assert_eq!(provider.requests() as u64, indexed / 8, "requests went on after the cap");
+    // what is tried again is another job, with its own cap
+    let retry = format!("/v1/jobs/{}/retry", job["id"].as_str().unwrap());
+    let again = server.post(&retry, &json!({})).expect(202)["job_id"].as_str().unwrap().to_owned();
+    let again = ended(&server, &again);
+    assert!(again["indexed"].as_u64().unwrap() >= 8, "{again}");
+    let usage = |server: &Server| server.get("/v1/collections/c/stats").expect(200)["usage"].clone();
+    let before = usage(&server);
+    assert_eq!(before["cost_usd"].as_f64().unwrap(), spent + again["usage"]["cost_usd"].as_f64().unwrap());
+    server.kill();
+    let server = start(data.path());
+    assert_eq!(usage(&server), before, "published: it survives a kill");
+    server.search("c", &json!({"query": "what searches cost is saved by a shutdown"}));
+    let after = usage(&server);
+    assert!(after["requests"].as_u64() > before["requests"].as_u64(), "{after}");
+    server.stop();
+    let server = start(data.path());
+    assert_eq!(usage(&server), after);
+}
+
+#[test]
 fn a_dead_provider_costs_a_search_its_deadline_once_and_comes_back_by_itself() {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path());

@@ -18,7 +18,7 @@ pub enum Fault {
     Status(u16, &'static [(&'static str, &'static str)], String),
     /// 429 that names a time in this many seconds.
     LimitedUntil(i64),
-    /// The connection ends before the request is read.
+    /// The connection is reset before the request is read; the script is asked without texts.
     ResetBefore,
     /// The connection ends after the request was read.
     ResetAfter,
@@ -101,9 +101,18 @@ impl Scripted {
 
 /// One request and its answer; `None` where the connection is to end.
 fn serve(mut stream: &TcpStream, log: &Mutex<Vec<Got>>, script: &Script) -> Option<()> {
+    stream.peek(&mut [0]).ok().filter(|read| *read > 0)?; // a request has begun
+    {
+        let mut log = log.lock().unwrap();
+        if matches!(script(log.len(), &[]), Some(Fault::ResetBefore)) {
+            // unread bytes make the end of the connection a reset
+            log.push(Got { path: String::new(), key: String::new(), body: Value::Null, texts: Vec::new() });
+            return None;
+        }
+    }
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    reader.read_line(&mut line).ok()?;
     let path = line.split(' ').nth(1)?.to_owned();
     let (mut length, mut key) = (0, String::new());
     loop {
@@ -152,13 +161,7 @@ fn serve(mut stream: &TcpStream, log: &Mutex<Vec<Got>>, script: &Script) -> Opti
             return send(whole(429, &format!("retry-after: {date}\r\n"), "later"));
         }
         Some(Fault::Html) => return send(whole(200, "content-type: text/html\r\n", "<html>Welcome</html>")),
-        // the request was read here all the same: the client cannot know
-        Some(Fault::ResetBefore) => {
-            let _ = stream.set_nodelay(true);
-            let _ = stream.shutdown(std::net::Shutdown::Both);
-            return None;
-        }
-        Some(Fault::ResetAfter) => return None,
+        Some(Fault::ResetBefore | Fault::ResetAfter) => return None,
         Some(Fault::Truncated) => {
             let good = whole(200, json, &answer(&path, &vectors, &texts, false));
             let _ = stream.write_all(&good.as_bytes()[..good.len() * 2 / 3]);

@@ -475,10 +475,8 @@ impl Definition {
             (field.to_owned(), key)
         });
         for (param, key) in embedding.into_iter().chain(rerank) {
-            key.check(access.keys_dir.as_deref()).map_err(|message| {
-                let message = format!(
-                    "{message}: start gleaner with it, or give an empty api_key_env for a provider without keys"
-                );
+            key.check(access).map_err(|message| {
+                let message = format!("{message} (for a provider without keys give an empty api_key_env)");
                 Error::new(Code::InvalidDefinition, message).with_param(param)
             })?;
         }

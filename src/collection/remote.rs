@@ -44,7 +44,8 @@ pub struct RemoteEmbedding {
     /// The model's name, e.g. `text-embedding-3-small`.
     #[schema(min_length = 1)]
     pub model: String,
-    /// The environment variable that holds the key; empty: no key is sent; absent: the provider's usual one.
+    /// The environment variable that holds the key, one of the server's setting `provider_key_env`; empty: no key is sent;
+    /// absent: the provider's usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
     /// Name of a file in the server's folder `provider_keys_dir` that holds the key, in place of the variable; read
@@ -184,7 +185,8 @@ pub struct RemoteRerank {
     /// The model's name, e.g. `rerank-v3.5`.
     #[schema(min_length = 1)]
     pub model: String,
-    /// The environment variable that holds the key; empty: no key is sent; absent: the provider's usual one.
+    /// The environment variable that holds the key, one of the server's setting `provider_key_env`; empty: no key is sent;
+    /// absent: the provider's usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
     /// Name of a file in the server's folder `provider_keys_dir` that holds the key, in place of the variable; read

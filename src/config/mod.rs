@@ -167,6 +167,7 @@ impl Config {
             embedding_cache_bytes: cache_mib << 20,
             provider_access: ProviderAccess {
                 network: raw.provider_network.unwrap_or_default(),
+                key_env: key_variables(raw.provider_key_env)?,
                 keys_dir: raw.provider_keys_dir,
             },
             log: LogConfig { level: raw.log_level, format: raw.log_format },
@@ -186,6 +187,17 @@ impl ServerConfig {
              api_key_file) so that clients need a key, or pass --insecure if something else guards the port",
             self.listen
         )))
+    }
+}
+
+/// The variables that may be sent to providers; gleaner's own, its key among them, never are.
+fn key_variables(listed: Option<Vec<String>>) -> Result<Vec<String>> {
+    let Some(listed) = listed else { return Ok(ProviderAccess::default().key_env) };
+    match listed.iter().find(|name| name.starts_with("GLEANER_")) {
+        Some(own) => Err(ConfigError(format!(
+            "provider_key_env lists {own}, which is gleaner's own: give the provider's key another name"
+        ))),
+        None => Ok(listed.into_iter().filter(|name| !name.is_empty()).collect()),
     }
 }
 
@@ -264,6 +276,7 @@ mod tests {
             ("threads = 100000", "threads"),
             ("request_timeout_s = 0", "request_timeout_s"),
             ("api_key_file = '/nonexistent/key'", "/nonexistent/key"),
+            ("provider_key_env = ['OPENAI_API_KEY', 'GLEANER_API_KEY']", "GLEANER_API_KEY"),
         ] {
             let error = Config::resolve(raw(text), None).unwrap_err();
             assert!(error.0.contains(name), "{text}: {error}");

@@ -41,6 +41,16 @@ pub struct RawConfig {
         hide_short_help = true
     )]
     pub provider_network: Option<Network>,
+    /// The environment variables that definitions may name for providers' keys
+    #[arg(
+        long,
+        env = "GLEANER_PROVIDER_KEY_ENV",
+        global = true,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        hide_short_help = true
+    )]
+    pub provider_key_env: Option<Vec<String>>,
     /// Folder of files with providers' keys, which `api_key_file` of a definition names
     #[arg(
         long,
@@ -127,6 +137,7 @@ impl RawConfig {
             models_dir: self.models_dir.or(lower.models_dir),
             embedding_cache_mib: self.embedding_cache_mib.or(lower.embedding_cache_mib),
             provider_network: self.provider_network.or(lower.provider_network),
+            provider_key_env: self.provider_key_env.or(lower.provider_key_env),
             provider_keys_dir: self.provider_keys_dir.or(lower.provider_keys_dir),
             log_level: self.log_level.or(lower.log_level),
             log_format: self.log_format.or(lower.log_format),

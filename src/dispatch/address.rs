@@ -9,13 +9,33 @@ use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde::Deserialize;
 
-/// What definitions may make gleaner reach.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The environment variables that hold providers' keys by convention.
+pub const KEY_VARIABLES: [&str; 7] = [
+    "AZURE_OPENAI_API_KEY",
+    "COHERE_API_KEY",
+    "GEMINI_API_KEY",
+    "JINA_API_KEY",
+    "MISTRAL_API_KEY",
+    "OPENAI_API_KEY",
+    "VOYAGE_API_KEY",
+];
+
+/// What definitions may make gleaner reach: whoever creates collections says where keys are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderAccess {
     /// How near providers may be.
     pub network: Network,
+    /// The environment variables that may be sent as keys.
+    pub key_env: Vec<String>,
     /// The folder of files with their keys; `None`: keys are in the environment only.
     pub keys_dir: Option<PathBuf>,
+}
+
+impl Default for ProviderAccess {
+    fn default() -> Self {
+        let key_env = KEY_VARIABLES.map(String::from).to_vec();
+        ProviderAccess { network: Network::default(), key_env, keys_dir: None }
+    }
 }
 
 /// How near providers may be. Each includes those before it.

@@ -96,7 +96,7 @@ impl Http {
         let setup = |message| Failure::new(Fault::Setup, message);
         super::address::check_url(post.url.split('?').next().unwrap_or_default(), self.access.network)
             .map_err(setup)?;
-        let key = post.key.read(post.auth, self.access.keys_dir.as_deref()).map_err(setup)?;
+        let key = post.key.read(post.auth, &self.access).map_err(setup)?;
         let client = self.client(post.url).map_err(setup)?;
         let mut request =
             client.post(post.url).header(CONTENT_TYPE, "application/json").body(Bytes::from(post.body));

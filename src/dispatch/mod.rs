@@ -23,7 +23,7 @@ mod window;
 
 use std::time::Duration;
 
-pub use address::{Network, ProviderAccess, check_url};
+pub use address::{KEY_VARIABLES, Network, ProviderAccess, check_url};
 pub use breaker::Down;
 pub use bulk::{Bulk, bulk};
 pub use endpoint::{Counts, Endpoint, EndpointSettings, Probe};

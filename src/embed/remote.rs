@@ -345,7 +345,7 @@ impl Embedder for Remote {
     async fn warm(&self) -> Result<(), EmbedError> {
         self.clients
             .iter()
-            .try_for_each(|(_, client)| client.key.check(client.http.access().keys_dir.as_deref()))
+            .try_for_each(|(_, client)| client.key.check(client.http.access()))
             .map_err(EmbedError::Config)
     }
 }

@@ -19,6 +19,8 @@ fn start(data: &Path) -> Server {
     command
         .env("GLEANER_MAX_WRITES", "64")
         .env("TEST_PROVIDER_KEY", KEY)
+        .env("UNLISTED_KEY", KEY)
+        .env("GLEANER_PROVIDER_KEY_ENV", "TEST_PROVIDER_KEY,OPENAI_API_KEY")
         .env("GLEANER_LOG_LEVEL", "gleaner=trace,info");
     Server::launch(command, None)
 }
@@ -364,6 +366,7 @@ fn definitions_that_cannot_be_meant_are_refused_when_the_collection_is_made() {
         (json!({"endpoints": [{"base_url": "http://[fe80::1]"}]}), "embedding.endpoints[0].base_url"),
         (json!({"provider": "azure_openai"}), "embedding.base_url"),
         (json!({"api_key_env": "GLEANER_TEST_NO_SUCH_KEY"}), "embedding.api_key_env"),
+        (json!({"api_key_env": "UNLISTED_KEY"}), "embedding.api_key_env"),
         (json!({"api_key_file": "/nonexistent/key"}), "embedding.api_key_file"),
         (json!({"max_batch_items": 0}), "embedding.max_batch_items"),
         (json!({"usd_per_million_tokens": -1}), "embedding.usd_per_million_tokens"),

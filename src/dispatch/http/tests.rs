@@ -3,13 +3,13 @@ use std::time::Instant;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::fake::{Fake, json as answer};
+use super::fake::{Fake, KEY, http, json as answer};
 use super::*;
 
 async fn post(url: &str, timeout: Duration) -> Result<Answer, Failure> {
-    let key = KeySource { env: "CARGO_MANIFEST_DIR".into(), ..KeySource::default() };
+    let key = KeySource { env: KEY.into(), ..KeySource::default() };
     let post = Post { url, key: &key, auth: Auth::Bearer, body: b"1".to_vec(), timeout, max_bytes: 1000 };
-    Http::default().post(post).await
+    http().post(post).await
 }
 
 async fn fails(answer: impl Fn() -> Response + Send + Sync + 'static) -> Failure {

@@ -7,6 +7,15 @@ fn ask<'a>(model: &'a str, kind: Kind, dimensions: Option<usize>) -> Ask<'a> {
 }
 
 #[test]
+fn the_usual_keys_may_be_sent() {
+    use EmbeddingProvider::*;
+    for provider in [Openai, AzureOpenai, Cohere, Voyage, Jina, Mistral, Gemini, Ollama, Tei] {
+        let variable = of(provider).api_key_env;
+        assert!(variable.is_empty() || crate::dispatch::KEY_VARIABLES.contains(&variable), "{variable}");
+    }
+}
+
+#[test]
 fn each_provider_is_asked_in_its_own_words() {
     use EmbeddingProvider::*;
     let cases = [

@@ -5,10 +5,7 @@ use base64::Engine;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::dispatch::fake::{Fake, json as answer};
-
-/// A variable that cargo sets for tests, and whose value is told from other text.
-const KEY: &str = "CARGO_MANIFEST_DIR";
+use crate::dispatch::fake::{Fake, KEY, http, json as answer};
 
 fn definition(server: &Fake) -> RemoteEmbedding {
     RemoteEmbedding {
@@ -20,8 +17,7 @@ fn definition(server: &Fake) -> RemoteEmbedding {
 
 fn embedder(definition: &RemoteEmbedding) -> Remote {
     let pools = Pools::new(1).unwrap();
-    let mut remote =
-        Remote::new(EmbeddingProvider::Openai, definition, &Http::default(), &pools, |_, make| make());
+    let mut remote = Remote::new(EmbeddingProvider::Openai, definition, &http(), &pools, |_, make| make());
     let short = Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(20) };
     (remote.bulk.backoff, remote.urgent.backoff) = (short, short);
     remote

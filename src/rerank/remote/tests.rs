@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::collection::definition::RerankDefinition;
-use crate::dispatch::fake::{Fake, json as answer};
+use crate::dispatch::fake::{Fake, KEY, http, json as answer};
 
 fn reranker(server: &Fake, timeout_ms: u64) -> Remote {
     let definition = json!({"provider": "cohere", "base_url": server.url, "model": "rerank-v3.5",
-        "api_key_env": "CARGO_MANIFEST_DIR", "timeout_ms": timeout_ms});
+        "api_key_env": KEY, "timeout_ms": timeout_ms});
     let definition: RerankDefinition = serde_json::from_value(definition).unwrap();
     let (provider, remote) = super::super::of(&definition).unwrap();
-    Remote::new(provider, remote, &Http::default())
+    Remote::new(provider, remote, &http())
 }
 
 fn texts() -> Vec<String> {
@@ -24,6 +24,16 @@ fn well(body: &Value) -> Value {
     let result = |index: usize| json!({"index": index, "relevance_score": 0.25 * (index as f32 + 1.0)});
     let results: Vec<_> = (0..count).rev().map(result).collect();
     json!({"results": results, "meta": {"billed_units": {"search_units": 2}}})
+}
+
+#[test]
+fn the_usual_keys_may_be_sent() {
+    for provider in ["cohere", "jina", "voyage", "tei"] {
+        let definition = json!({"provider": provider, "model": "m"});
+        let definition: RerankDefinition = serde_json::from_value(definition).unwrap();
+        let variable = super::super::of(&definition).unwrap().0.api_key_env;
+        assert!(variable.is_empty() || crate::dispatch::KEY_VARIABLES.contains(&variable), "{variable}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ use crate::store::Disk;
 use crate::store::lock::DirLock;
 use crate::text::filter::Filter;
 use crate::vector::BytesPerVector;
+
+/// How long a delete by filter waits for documents that were accepted before it.
+const DELETE_WAITS: Duration = Duration::from_secs(10);
 
 /// What an engine needs to start.
 #[derive(Clone, Debug)]
@@ -381,12 +385,24 @@ impl Engine {
     }
 
     /// Deletes every document that passes the filter, also those that were accepted before and are not
-    /// searchable yet: it waits for them.
+    /// searchable yet: it waits for them. `overloaded` where that takes too long (a long import, a provider that
+    /// is down); then nothing was deleted.
     pub async fn delete_by_filter(&self, name: &str, filter: &Value) -> Result<DeleteResponse> {
         let collection = self.open_for_writing(name)?;
         let filter = Filter::parse(filter)?;
         let version = collection.order().accept_delete();
-        collection.wait_until(|collection| !collection.order().older_in_flight(version)).await?;
+        let indexed = collection.wait_until(|collection| !collection.order().older_in_flight(version));
+        match tokio::time::timeout(DELETE_WAITS, indexed).await {
+            Ok(indexed) => indexed?,
+            Err(_) => {
+                let waiting = collection.order().pending_documents();
+                let message = format!(
+                    "documents that were accepted before are not indexed yet ({waiting} in all), so what the filter \
+                     takes is not known: nothing was deleted, try again when their jobs have ended"
+                );
+                return Err(Error::new(Code::Overloaded, message).with_retry_after(DELETE_WAITS));
+            }
+        }
         let deleted = collection.publish(|done| Operation::DeleteWhere { filter, version, done }).await?;
         Ok(DeleteResponse { deleted })
     }

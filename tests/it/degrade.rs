@@ -143,3 +143,19 @@ async fn a_reranker_reorders_and_one_that_fails_leaves_the_order() {
     assert_eq!(engine.search("broken", strict).await.unwrap_err().code, Code::ProviderFailed);
     close(engine).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delete_by_filter_says_so_where_a_provider_keeps_documents_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path()).await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    engine.create_collection("c", openai(&url)).await.unwrap();
+    engine.write("c", items([document("a", "apples")]), false).await.unwrap();
+    let filter = json!({"type": "exists", "key": "x"});
+    let error = engine.delete_by_filter("c", &filter).await.unwrap_err();
+    assert_eq!(error.code, Code::Overloaded);
+    assert!(error.retry_after.is_some() && error.message.contains("nothing was deleted"), "{error}");
+    drop(silent); // closing waits for calls under way
+    close(engine).await;
+}

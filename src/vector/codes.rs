@@ -55,6 +55,11 @@ pub(super) fn quantise(vector: &[f32], largest: f32, codes: &mut Vec<i8>) -> f32
     scale
 }
 
+/// What the upper half of a code stands for.
+fn by_upper_half(code: i32) -> i32 {
+    (code + OFFSET) / HIGH_STEP * HIGH_STEP - HIGH_OFFSET
+}
+
 /// Quantises rows, with working space.
 #[derive(Debug, Default)]
 pub(super) struct Quantiser(Vec<i8>);
@@ -75,7 +80,7 @@ impl Quantiser {
         let (mut squares, mut products) = (0, 0);
         for code in self.0.iter().map(|&code| i32::from(code)) {
             squares += i64::from(code * code);
-            products += i64::from(code * ((code + OFFSET) / HIGH_STEP * HIGH_STEP - HIGH_OFFSET));
+            products += i64::from(code * by_upper_half(code));
         }
         // a row's largest code is LARGEST, so there are products unless all codes are zero
         let high_scale = scale * squares as f32 / products.max(1) as f32;
@@ -172,8 +177,7 @@ mod tests {
                 prop_assert!((i32::from(code) - high).abs() <= HIGH_STEP / 2);
             }
             let lengthened: f32 = codes.iter().map(|&code| {
-                let high = (i32::from(code) + OFFSET) / HIGH_STEP * HIGH_STEP - HIGH_OFFSET;
-                high as f32 * high_scale * f32::from(code) * scale
+                by_upper_half(i32::from(code)) as f32 * high_scale * f32::from(code) * scale
             }).sum();
             let length: f32 = codes.iter().map(|&code| (f32::from(code) * scale).powi(2)).sum();
             prop_assert!((lengthened - length).abs() <= length * 1e-3, "{lengthened} for {length}");

@@ -17,7 +17,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::codes::{Quantiser, RowConstants, code_stride};
 use super::row::{Row, Rows, to_halves};
-use super::unit_or_finite;
+use super::{distance, unit_or_finite};
 use crate::collection::definition::{Metric, Storage};
 use crate::error::{Code, Error};
 use crate::store::{PartFile, PartWriter, Result, Section, StoreError};
@@ -196,6 +196,15 @@ impl<'a> Codes<'a> {
     #[inline]
     pub fn row(&self, row: u32) -> &'a [u8] {
         &self.all[row as usize * self.stride..(row as usize + 1) * self.stride]
+    }
+
+    /// Asks the processor for the first `bytes` of the codes of these rows, and for their constants.
+    #[inline]
+    pub fn prefetch(&self, rows: &[u32], bytes: usize) {
+        for &row in rows {
+            distance::prefetch(&self.row(row)[..bytes]);
+            distance::prefetch(bytemuck::bytes_of(&self.constants[row as usize]));
+        }
     }
 
     /// Makes sure that these rows are undamaged.

@@ -19,18 +19,16 @@ pub fn scan(part: &VectorPart, query: &Query, k: usize, allowed: Option<&RowSet>
         return Ok(Vec::new());
     }
     let codes = part.codes_at_random()?;
-    let (high, whole) = (query.high_ranking(), query.whole_ranking());
+    let high = query.high_ranking();
     let (mut best, mut near) = (Top::new(k), Vec::new());
     let mut products = [0; BATCH];
     let read = query.codes().high_bytes();
     let visit = |rows: &[u32]| {
         codes.check(rows)?;
         for (at, products) in products[..rows.len()].chunks_mut(STEP).enumerate() {
-            for &row in rows.iter().skip((at + 1) * STEP).take(STEP) {
-                distance::prefetch(&codes.row(row)[..read]);
-                distance::prefetch(bytemuck::bytes_of(&codes.constants[row as usize]));
-            }
-            distance::dot_rows(codes.all, &rows[at * STEP..][..products.len()], query.codes(), products);
+            let (now, later) = rows[at * STEP..].split_at(products.len());
+            codes.prefetch(&later[..later.len().min(STEP)], read);
+            distance::dot_rows(codes.all, now, query.codes(), products);
         }
         let mut of_rows = [RowConstants::default(); BATCH];
         for (constants, &row) in of_rows.iter_mut().zip(rows) {
@@ -44,7 +42,7 @@ pub fn scan(part: &VectorPart, query: &Query, k: usize, allowed: Option<&RowSet>
             if at_most < best.bar() {
                 continue;
             }
-            let similarity = whole.similarity(distance::dot_both(codes.row(row), query.codes()), constants);
+            let similarity = query.code_similarity(codes.row(row), constants);
             if similarity + 2.0 * query.code_error(constants) >= best.bar() {
                 best.push(Candidate { similarity, row });
                 near.push(Candidate { similarity, row });

@@ -209,10 +209,7 @@ impl Walk<'_> {
             Precision::Halves => self.query.codes().high_bytes(),
             Precision::Whole => self.query.codes().stride,
         };
-        for &row in rows {
-            distance::prefetch(&self.codes.row(row)[..read.min(ASKED)]);
-            distance::prefetch(bytemuck::bytes_of(&self.codes.constants[row as usize]));
-        }
+        self.codes.prefetch(rows, read.min(ASKED));
     }
 
     /// The entry row that is nearest to the query.

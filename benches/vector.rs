@@ -130,7 +130,9 @@ fn scans(criterion: &mut Criterion) {
     (0..SCANNED_ROWS as u32).step_by(10).for_each(|row| tenth.insert(row));
     let mut group = criterion.benchmark_group("scan");
     group.throughput(Throughput::Elements(SCANNED_ROWS as u64));
-    group.bench_function("codes", |bench| bench.iter(|| vector::scan(&part, &query, 10, None).unwrap()));
+    group.bench_function("codes", |bench| {
+        bench.iter(|| vector::scan(&part, &query, 10, Effort::Ef(1), None).unwrap())
+    });
     for storage in [Storage::Float32, Storage::Float16, Storage::Int8] {
         let part = write_part(&dir, storage, &vectors);
         group.bench_function(format!("exact, {storage}"), |bench| {
@@ -138,7 +140,7 @@ fn scans(criterion: &mut Criterion) {
         });
     }
     group.bench_function("codes of every tenth row", |bench| {
-        bench.iter(|| vector::scan(&part, &query, 10, Some(&tenth)).unwrap());
+        bench.iter(|| vector::scan(&part, &query, 10, Effort::Ef(1), Some(&tenth)).unwrap());
     });
     group.finish();
 }

@@ -101,6 +101,12 @@ impl RowSet {
         self.len = self.rows - self.len;
     }
 
+    /// Which of 64 rows are in the set: its lowest bit is for row `64 · word`.
+    #[inline]
+    pub fn word(&self, word: usize) -> u64 {
+        self.words.get(word).copied().unwrap_or(0)
+    }
+
     /// The rows, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         let (mut words, mut rest, mut base) = (self.words.iter(), 0u64, 0u32.wrapping_sub(64));

@@ -13,12 +13,13 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn run(input: &mut Unstructured<'_>) -> Result<()> {
-    match input.int_in_range(0..=5u8)? {
+    match input.int_in_range(0..=6u8)? {
         0 => values(input),
         1 => codes(input),
         2 => planes(input),
         3 => halves(input),
         4 => int8(input),
+        5 => sketches(input),
         _ => panel(input),
     }
 }
@@ -50,6 +51,17 @@ fn int8(input: &mut Unstructured<'_>) -> Result<()> {
     let row = exactly(input, len)?;
     let scale = floats(input, 1, small)?[0];
     fuzzing::int8(&a, &row, scale);
+    Ok(())
+}
+
+fn sketches(input: &mut Unstructured<'_>) -> Result<()> {
+    let len = input.int_in_range(1..=400usize)?;
+    let query = floats(input, len, true)?;
+    let right = 64 * 8 * (1 + len.div_ceil(64).next_power_of_two().min(4));
+    let len = if rarely(input)? { input.int_in_range(0..=right)? } else { right };
+    let block = exactly(input, len)?;
+    let bar = floats(input, 1, true)?[0];
+    fuzzing::sketches(&query, &block, input.arbitrary()?, bar);
     Ok(())
 }
 

@@ -9,11 +9,11 @@ pub struct BytesPerVector {
     /// As it is stored (`vector.storage`); 0 for `int8`, where the code is all there is. Searches read only the few
     /// that they score, so these may stay on disk.
     pub originals: f64,
-    /// Its code.
+    /// Its code and its sketch.
     pub codes: f64,
     /// Its links.
     pub graph: f64,
-    /// Codes and graph: what searches read all over and memory should have room for.
+    /// Codes, sketches and graph: what searches read all over and memory should have room for.
     pub in_memory: f64,
 }
 

@@ -1,6 +1,8 @@
 //! What the ways to search a segment cost, in the time it takes to scan a row: measured on sets of 60,000 to
 //! 340,000 rows (`benches/README.md`).
 
+use super::sketch::BLOCK;
+
 /// So few rows are compared in full precision sooner than by their codes first.
 pub(super) const FEW: u32 = 128;
 
@@ -10,9 +12,16 @@ const ROWS_PER_CANDIDATE: f32 = 54.0;
 /// What the look around of a walk with a filter adds to it.
 const LOOK_AROUND: f32 = 1.3;
 
-/// Of looking at the codes of `rows` rows.
-pub(super) fn scan(rows: u32) -> f32 {
-    rows as f32
+/// Rows whose codes are looked at in the time that the sketches of a block take.
+const ROWS_PER_BLOCK: f32 = 5.0;
+
+/// Rows whose codes are looked at after the sketches of all.
+const LEFT_BY_SKETCHES: f32 = 1500.0;
+
+/// Of a scan for which a filter lets `allowed` of `rows` rows through.
+pub(super) fn scan(allowed: u32, rows: u32) -> f32 {
+    let by_sketches = rows.div_ceil(BLOCK as u32) as f32 * ROWS_PER_BLOCK + LEFT_BY_SKETCHES;
+    by_sketches.min(allowed as f32)
 }
 
 /// Of a walk with `ef` candidates.

@@ -19,6 +19,7 @@ pub mod part;
 mod query;
 mod row;
 mod scan;
+mod sketch;
 mod top;
 
 #[cfg(test)]
@@ -65,10 +66,10 @@ pub fn recall(
     let candidates = allowed.map_or(part.rows(), |set| set.len().min(part.rows()));
     match graph {
         _ if exact || candidates <= cost::FEW => scan::exact(part, query, k, allowed),
-        Some(linked) if cost::walk(linked.ef(effort).max(k)) < cost::scan(candidates) => {
+        Some(linked) if cost::walk(linked.ef(effort).max(k)) < cost::scan(candidates, part.rows()) => {
             graph::search(part, linked, query, k, effort, allowed)
         }
-        _ => scan(part, query, k, allowed),
+        _ => scan(part, query, k, effort, allowed),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The `vectors` part: the rows, and 8-bit codes of the same rows.
+//! The `vectors` part: the rows, and 8-bit codes and sketches of the same rows.
 //!
 //! The codes ([`super::codes`]) pick candidates; the rows, in the type that the collection's [`Storage`] says, score
 //! them. For `int8` the codes are the rows: nothing else is stored.
@@ -17,6 +17,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::codes::{Quantiser, RowConstants, code_stride};
 use super::row::{Row, Rows, to_halves};
+use super::sketch::{self, BLOCK, block_bytes};
 use super::{distance, unit_or_finite};
 use crate::collection::definition::{Metric, Storage};
 use crate::error::{Code, Error};
@@ -29,6 +30,8 @@ const SECTION_HEADER: u32 = 1;
 const SECTION_ROWS: u32 = 2;
 const SECTION_CODES: u32 = 3;
 const SECTION_CONSTANTS: u32 = 4;
+const SECTION_CENTRE: u32 = 5;
+const SECTION_SKETCHES: u32 = 6;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -132,7 +135,7 @@ impl VectorWriter {
         self.constants.len() as u32
     }
 
-    /// Writes codes and header, fsyncs; returns the length of the file in bytes.
+    /// Sketches the rows, writes codes, sketches and header, fsyncs; returns the length of the file in bytes.
     pub fn finish(mut self) -> Result<u64> {
         let header = Header {
             rows: self.rows().into(),
@@ -143,6 +146,9 @@ impl VectorWriter {
         };
         self.writer.section(SECTION_CODES, &self.codes)?;
         self.writer.section(SECTION_CONSTANTS, bytemuck::cast_slice(&self.constants))?;
+        let (centre, sketches) = sketch::sketch(self.metric, self.dimensions, &self.codes, &self.constants);
+        self.writer.section(SECTION_CENTRE, bytemuck::cast_slice(&centre))?;
+        self.writer.section(SECTION_SKETCHES, &sketches)?;
         self.writer.section(SECTION_HEADER, header.as_bytes())?;
         self.writer.finish()
     }
@@ -175,6 +181,8 @@ pub struct VectorPart {
     values: Section,
     codes: Section,
     constants: Section,
+    centre: Section,
+    sketches: Section,
     /// All codes and constants were found undamaged.
     codes_checked: Arc<AtomicBool>,
 }
@@ -250,6 +258,8 @@ impl VectorPart {
             values: file.section(SECTION_ROWS)?,
             codes: file.section(SECTION_CODES)?,
             constants: file.section(SECTION_CONSTANTS)?,
+            centre: file.section(SECTION_CENTRE)?,
+            sketches: file.section(SECTION_SKETCHES)?,
             codes_checked: Arc::default(),
         };
         let lengths = [
@@ -259,6 +269,12 @@ impl VectorPart {
         ];
         if lengths.iter().any(|(section, row)| section.len() as u64 != u64::from(rows) * *row as u64) {
             return Err(bad("a section of the vectors has a wrong length"));
+        }
+        let blocks = (rows as usize).div_ceil(BLOCK);
+        if part.centre.len() != dimensions * size_of::<f32>()
+            || part.sketches.len() as u64 != blocks as u64 * block_bytes(dimensions) as u64
+        {
+            return Err(bad("the sketches of the vectors have a wrong length"));
         }
         part.values.expect_random_reads();
         Ok(part)
@@ -327,9 +343,22 @@ impl VectorPart {
         Ok((codes, constants[0]))
     }
 
+    /// What sketches are relative to, checked.
+    pub(super) fn centre(&self) -> Result<&[f32]> {
+        cast(&self.centre, self.centre.all()?)
+    }
+
+    /// The sketches of a block of rows, checked.
+    #[inline]
+    pub(super) fn sketches(&self, block: usize) -> Result<&[u8]> {
+        let len = block_bytes(self.dimensions);
+        self.sketches.bytes(block * len..(block + 1) * len)
+    }
+
     /// Checks the codes of all rows; walks need not do it from then on.
     pub fn check_codes(&self) -> Result<()> {
         self.all_codes()?;
+        self.sketches.all()?;
         self.codes_checked.store(true, Ordering::Relaxed); // the bytes never change
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::codes::{CodeQuery, HIGH_OFFSET, HIGH_STEP, OFFSET, RowConstants, quantise};
 use super::distance::TileRow;
 use super::row::Row;
+use super::sketch::SketchQuery;
 use super::{distance, unit_or_finite};
 use crate::collection::definition::Metric;
 use crate::error::{Code, Error, Result};
@@ -143,6 +144,11 @@ impl Query {
         let of_query = self.scale * self.scale * constants.norm_squared;
         let deviation = ((of_row + of_query) / 12.0).sqrt();
         3.0 * if self.metric == Metric::L2 { 2.0 * deviation } else { deviation }
+    }
+
+    /// The query for comparing with sketches.
+    pub(super) fn sketch(&self, centre: &[f32], deviations: f32) -> SketchQuery {
+        SketchQuery::new(self.metric, &self.vector[..self.dimensions as usize], centre, deviations)
     }
 
     /// The query as the side of a tile that asks for everything nearer than `below`.

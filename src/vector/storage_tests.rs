@@ -84,7 +84,7 @@ fn every_storage_is_scanned_walked_and_filtered_with_the_recall_of_its_own_exact
                     found.iter().filter(|hit| want.contains(hit)).count()
                 };
                 let want = exact(&part, &query, 10, None).unwrap();
-                scanned += hits(scan(&part, &query, 10, None).unwrap(), &want);
+                scanned += hits(scan(&part, &query, 10, Effort::Ef(1), None).unwrap(), &want);
                 walked +=
                     hits(graph::search(&part, &graph, &query, 10, Effort::Ef(80), None).unwrap(), &want);
                 let want = exact(&part, &query, 10, Some(&allowed)).unwrap();
@@ -191,7 +191,7 @@ fn a_flipped_byte_is_an_error_that_names_the_file_or_is_not_touched() {
         let query = Query::new(Metric::Dot, 8, &vectors[3]).unwrap();
         let search = || -> store::Result<Vec<Scored>> {
             let part = VectorPart::open(PartFile::open(&path, PartKind::Vectors)?)?;
-            scan(&part, &query, 10, None)?;
+            scan(&part, &query, 10, Effort::Ef(1), None)?;
             exact(&part, &query, 10, None)
         };
         let want = search().unwrap();
@@ -213,25 +213,31 @@ fn a_flipped_byte_is_an_error_that_names_the_file_or_is_not_touched() {
 fn a_header_that_contradicts_its_sections_is_damage() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("1.vectors");
-    let open = |storage: u32, rows: usize| {
+    let open = |storage: u32, rows: usize, sketches: usize| {
         let mut writer = PartWriter::create(&OsDisk, &path, PartKind::Vectors).unwrap();
         let header = [2u32, 4, 1 | storage << 16, 64];
         writer.section(1, bytemuck::cast_slice(&header)).unwrap();
         writer.section(2, &vec![0; rows]).unwrap();
         writer.section(3, &[136; 128]).unwrap();
         writer.section(4, &[0; 24]).unwrap();
+        writer.section(5, &[0; 16]).unwrap();
+        writer.section(6, &[0; 64 * 16][..sketches]).unwrap();
         writer.finish().unwrap();
         VectorPart::open(PartFile::open(&path, PartKind::Vectors).unwrap())
     };
     for (number, storage, bytes) in
         [(0, Storage::Float32, 32), (1, Storage::Float16, 16), (2, Storage::Int8, 0)]
     {
-        assert_eq!(open(number, bytes).unwrap().storage(), storage);
+        assert_eq!(open(number, bytes, 1024).unwrap().storage(), storage);
         for wrong in [0, 16, 32, 33].into_iter().filter(|&wrong| wrong != bytes) {
-            assert!(matches!(open(number, wrong), Err(StoreError::Corrupt { .. })), "{storage:?} {wrong}");
+            assert!(
+                matches!(open(number, wrong, 1024), Err(StoreError::Corrupt { .. })),
+                "{storage:?} {wrong}"
+            );
         }
     }
-    let error = open(3, 32).unwrap_err();
+    assert!(matches!(open(0, 32, 1016), Err(StoreError::Corrupt { .. })));
+    let error = open(3, 32, 1024).unwrap_err();
     assert!(error.to_string().contains("the type of its rows is not known"), "{error}");
 }
 
@@ -242,11 +248,11 @@ fn the_format_stays() {
     let sections = |storage| {
         let path = write_as(storage, dir.path(), Metric::L2, &[vec![1.0, -0.25, 0.75]], 3);
         let part = PartFile::open(&path, PartKind::Vectors).unwrap();
-        [1, 2, 3, 4].map(|section| part.section(section).unwrap().all().unwrap().to_vec())
+        [1, 2, 3, 4, 5, 6].map(|section| part.section(section).unwrap().all().unwrap().to_vec())
     };
     let words = |words: &[f32]| bytemuck::cast_slice::<f32, u8>(words).to_vec();
 
-    let [header, rows, codes, constants] = sections(Storage::Float16);
+    let [header, rows, codes, constants, centre, sketches] = sections(Storage::Float16);
     assert_eq!(header, [1, 0, 0, 0, 3, 0, 0, 0, 3, 0, 1, 0, 64, 0, 0, 0]);
     assert_eq!(rows, [0x00, 0x3C, 0x00, 0xB4, 0x00, 0x3A]);
     // 119, -30 and 89 steps, plus 136: FF, 6A and E1; 88 is padding
@@ -255,7 +261,13 @@ fn the_format_stays() {
     let high_scale = scale * 22982.0 / 22832.0; // 119² + 30² + 89², 119·112 + 30·32 + 89·96
     assert_eq!(constants, words(&[scale, high_scale, 1.625]));
 
-    let [header, rows, int8, constants] = sections(Storage::Int8);
+    // the only row is the centre: no signs, a factor of 0
+    assert_eq!(centre, words(&[1.0, -30.0 * scale, 89.0 * scale]));
+    assert_eq!(sketches[..512 + 4], [0; 512 + 4]);
+    assert_eq!(sketches[512 + 256..512 + 264], words(&[-0.0, f32::NEG_INFINITY]));
+    assert_eq!(sketches.len(), 64 * 16);
+
+    let [header, rows, int8, constants, ..] = sections(Storage::Int8);
     assert_eq!(header, [1, 0, 0, 0, 3, 0, 0, 0, 3, 0, 2, 0, 64, 0, 0, 0]);
     assert_eq!((rows, int8), (vec![], codes));
     let length = f64::from(scale) * 22982f64.sqrt();

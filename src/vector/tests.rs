@@ -56,7 +56,7 @@ fn exact_and_scan_agree_with_a_plain_search() {
                     let of_row = want.iter().find(|(row, _)| *row == got.row).unwrap().1;
                     assert!((f64::from(got.raw) - of_row).abs() < room);
                 }
-                let scanned = scan(&part, &query, 10, None).unwrap();
+                let scanned = scan(&part, &query, 10, Effort::Ef(1), None).unwrap();
                 if dimensions > 1 {
                     assert_eq!(scanned[0], exact[0], "{metric:?} {dimensions}");
                 }
@@ -80,7 +80,9 @@ fn equal_scores_come_in_row_order() {
     for metric in METRICS {
         let part = part(dir.path(), metric, &vectors);
         let query = Query::new(metric, 16, &random.near(&a, 0.01)).unwrap();
-        for found in [exact(&part, &query, 8, None).unwrap(), scan(&part, &query, 8, None).unwrap()] {
+        for found in
+            [exact(&part, &query, 8, None).unwrap(), scan(&part, &query, 8, Effort::Ef(1), None).unwrap()]
+        {
             let rows: Vec<u32> = found.iter().map(|hit| hit.row).collect();
             assert_eq!(rows, (0..8).map(|i| i * 3).collect::<Vec<u32>>(), "{metric:?}");
         }
@@ -100,7 +102,7 @@ fn only_allowed_rows_are_found() {
         let want = exact(&part, &query, 20, Some(&allowed)).unwrap();
         assert_eq!(want.len(), 20.min(allowed.len() as usize));
         for found in [
-            scan(&part, &query, 20, Some(&allowed)).unwrap(),
+            scan(&part, &query, 20, Effort::Ef(1), Some(&allowed)).unwrap(),
             graph::search(&part, &graph, &query, 20, Effort::Ef(40), Some(&allowed)).unwrap(),
             recall(&part, Some(&graph), &query, 20, Effort::Ef(40), false, Some(&allowed)).unwrap(),
         ] {
@@ -223,7 +225,7 @@ fn empty_parts_and_single_rows_are_searched() {
             let query = Query::new(metric, 8, &[1.0; 8]).unwrap();
             let want: Vec<u32> = (0..vectors.len() as u32).collect();
             for found in [
-                scan(&part, &query, 5, None).unwrap(),
+                scan(&part, &query, 5, Effort::Ef(1), None).unwrap(),
                 exact(&part, &query, 5, None).unwrap(),
                 graph::search(&part, &graph, &query, 5, Effort::Ef(10), None).unwrap(),
             ] {
@@ -375,7 +377,9 @@ fn tiny_and_huge_values_keep_scores_finite() {
         let part = part(dir.path(), metric, &vectors);
         for vector in &vectors {
             let query = Query::new(metric, 2, vector).unwrap();
-            for found in [scan(&part, &query, 4, None).unwrap(), exact(&part, &query, 4, None).unwrap()] {
+            for found in
+                [scan(&part, &query, 4, Effort::Ef(1), None).unwrap(), exact(&part, &query, 4, None).unwrap()]
+            {
                 assert_eq!(found.len(), 4);
                 assert!(found.iter().all(|hit| hit.raw.is_finite()), "{metric:?} {found:?}");
             }

@@ -42,6 +42,11 @@ impl Top {
         Top { limit, heap: BinaryHeap::new() }
     }
 
+    /// How many are kept.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// What a candidate has to be better than to be kept: the worst one's similarity once it is full.
     #[inline]
     pub fn bar(&self) -> f32 {

@@ -24,6 +24,8 @@ pub(super) fn available() -> Vec<Kernels> {
         dot_rows_whole: scalar::dot_rows_whole,
         near: scalar::near,
         near_one: scalar::near,
+        at_most: scalar::at_most,
+        at_least: scalar::at_least,
     }]
 }
 

@@ -2,6 +2,7 @@
 
 use super::kernels::{SCALAR, fits, lie_within};
 use super::*;
+use crate::collection::definition::Metric;
 use crate::vector::codes::UNIT;
 
 /// Products and distances of values. They agree to within rounding, where nothing overflows.
@@ -78,6 +79,22 @@ pub fn planes(codes: &[u8], rows: &[u32], query: &[i8]) {
                 assert_eq!(family.dot_both(row, query), SCALAR.dot_both(row, query), "{name} dot_both");
             }
         }
+    }
+}
+
+/// What a block of sketches tells, bit for bit where that is finite; it may not have the query's length.
+pub fn sketches(query: &[f32], block: &[u8], allowed: u64, bar: f32) {
+    let query = &SketchQuery::new(Metric::Dot, query, &vec![0.0; query.len()], 1.5);
+    let (mut most, mut reference) = ([0.0; BLOCK], [0.0; BLOCK]);
+    let highest = SCALAR.at_most(block, query, allowed, &mut reference);
+    let comparable = !reference.iter().any(|most| most.is_nan());
+    let reaching = SCALAR.at_least(&reference, bar);
+    for family in families() {
+        let found = family.at_most(block, query, allowed, &mut most);
+        if comparable {
+            assert_eq!((found, most), (highest, reference), "{} at_most", family.name());
+        }
+        assert_eq!(family.at_least(&reference, bar), reaching, "{} at_least", family.name());
     }
 }
 

@@ -2,13 +2,13 @@
 #![expect(unsafe_code, reason = "calls through the table; every block has its SAFETY argument")]
 
 use super::super::codes::UNIT;
-use super::{CodeQuery, LANES, PANEL_HEADER, TILE_ROWS, TileRow, scalar};
+use super::{BLOCK, CodeQuery, LANES, PANEL_HEADER, SketchQuery, TILE_ROWS, TileRow, scalar};
 
 type Near<const ROWS: usize> =
     unsafe fn(&[TileRow<'_>; ROWS], &[i32], &mut [[f32; LANES]; ROWS]) -> [u16; ROWS];
 
 /// One family of kernels. A kernel may rely on what the methods check: slices of values or codes have the same
-/// length, rows of codes are whole strides, a panel has `LANES` words for each of its header's words and for each
+/// length, rows of codes are whole strides, a block of sketches has the query's length, a panel has `LANES` words for each of its header's words and for each
 /// group of a row's codes, and the processor has the instructions that the family's constructor detected.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels {
@@ -25,6 +25,8 @@ pub struct Kernels {
     pub(super) dot_rows_whole: unsafe fn(&[u8], &[u32], &CodeQuery, &mut [i32]),
     pub(super) near: Near<TILE_ROWS>,
     pub(super) near_one: Near<1>,
+    pub(super) at_most: unsafe fn(&[u8], &SketchQuery, u64, &mut [f32; BLOCK]) -> f32,
+    pub(super) at_least: unsafe fn(&[f32; BLOCK], f32) -> u64,
 }
 
 /// The family that the others are tested against, and what runs where no vector instructions are known.
@@ -42,6 +44,8 @@ pub(super) const SCALAR: Kernels = Kernels {
     dot_rows_whole: scalar::dot_rows_whole,
     near: scalar::near,
     near_one: scalar::near,
+    at_most: scalar::at_most,
+    at_least: scalar::at_least,
 };
 
 impl Kernels {
@@ -158,6 +162,29 @@ impl Kernels {
         // SAFETY: the panel has the length that the row asks for; detected as for `dot`.
         let [mask] = unsafe { (self.near_one)(&[*row], panel, std::array::from_mut(distances)) };
         mask
+    }
+
+    /// See [`super::at_most`].
+    #[inline]
+    pub(in crate::vector) fn at_most(
+        &self,
+        block: &[u8],
+        query: &SketchQuery,
+        allowed: u64,
+        most: &mut [f32; BLOCK],
+    ) -> f32 {
+        if block.len() != query.block_bytes {
+            return f32::NEG_INFINITY;
+        }
+        // SAFETY: the block has the length that the query asks for; detected as for `dot`.
+        unsafe { (self.at_most)(block, query, allowed, most) }
+    }
+
+    /// See [`super::at_least`].
+    #[inline]
+    pub(in crate::vector) fn at_least(&self, values: &[f32; BLOCK], bar: f32) -> u64 {
+        // SAFETY: detected as for `dot`.
+        unsafe { (self.at_least)(values, bar) }
     }
 }
 

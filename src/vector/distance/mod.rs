@@ -19,6 +19,7 @@ mod x86;
 use std::sync::LazyLock;
 
 use super::codes::CodeQuery;
+use super::sketch::{BLOCK, SketchQuery};
 
 pub use kernels::Kernels;
 
@@ -140,6 +141,19 @@ pub fn near(
 #[inline]
 pub fn near_one(row: &TileRow<'_>, panel: &[i32], distances: &mut [f32; LANES]) -> u16 {
     BEST.near_one(row, panel, distances)
+}
+
+/// The most that the similarity of each row of a block of sketches may well be, where it is `allowed`, else minus
+/// infinity; and the most of these. Nothing is done where the block has a wrong length.
+#[inline]
+pub(super) fn at_most(block: &[u8], query: &SketchQuery, allowed: u64, most: &mut [f32; BLOCK]) -> f32 {
+    BEST.at_most(block, query, allowed, most)
+}
+
+/// A mask of the values that are at least `bar`.
+#[inline]
+pub(super) fn at_least(values: &[f32; BLOCK], bar: f32) -> u64 {
+    BEST.at_least(values, bar)
 }
 
 /// The lanes whose bit is set in `mask`, ascending.

@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::super::codes::decode;
-use super::{CodeQuery, LANES, PANEL_HEADER, TileRow};
+use super::{BLOCK, CodeQuery, LANES, PANEL_HEADER, SketchQuery, TileRow};
 
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
@@ -74,6 +74,34 @@ pub(super) fn near<const ROWS: usize>(
         }
     }
     below
+}
+
+/// Inlined so that other families can compile it for their instructions.
+#[inline(always)]
+pub(super) fn at_most(block: &[u8], query: &SketchQuery, allowed: u64, most: &mut [f32; BLOCK]) -> f32 {
+    let (signs, constants) = block.split_at(block.len() - 8 * BLOCK);
+    let (factors, bases) = constants.as_chunks::<4>().0.split_at(BLOCK);
+    let (signs, words) = (signs.as_chunks::<8>().0, signs.len() / 8 / BLOCK);
+    let mut highest = f32::NEG_INFINITY;
+    for (row, most) in most.iter_mut().enumerate() {
+        let mut differing = 0;
+        for word in 0..words {
+            let bits = u64::from_le_bytes(signs[(row / 8 * words + word) * 8 + row % 8]);
+            differing += 2 * (bits ^ query.planes[0][word]).count_ones();
+            differing += (bits ^ query.planes[1][word]).count_ones();
+        }
+        let [factor, base] = [factors[row], bases[row]].map(f32::from_le_bytes);
+        *most =
+            if allowed >> row & 1 == 1 { query.at_most(differing, factor, base) } else { f32::NEG_INFINITY };
+        highest = highest.max(*most);
+    }
+    highest
+}
+
+/// Inlined like [`at_most`].
+#[inline(always)]
+pub(super) fn at_least(values: &[f32; BLOCK], bar: f32) -> u64 {
+    values.iter().enumerate().fold(0, |mask, (at, value)| mask | u64::from(*value >= bar) << at)
 }
 
 /// Sum over the bytes of a plane: the lower four bits times the first factors, the upper ones times the second.

@@ -4,6 +4,7 @@ use half::f16;
 
 use super::kernels::SCALAR;
 use super::*;
+use crate::collection::definition::Metric;
 use crate::vector::codes::{OFFSET, UNIT, decode};
 use proptest::prelude::*;
 
@@ -172,5 +173,30 @@ fn rows_that_do_not_fit_are_nothing() {
         family.dot_rows(&[1; 64], &[1], &query, &mut products);
         family.dot_rows_whole(&[1; 64], &[0, 0], &query, &mut products);
         assert_eq!(products, [7]);
+    }
+}
+
+proptest! {
+    #[test]
+    fn families_agree_on_sketches(
+        query in prop::collection::vec(-9.0f32..9.0, 1..400),
+        signs in prop::collection::vec(any::<u8>(), 32 * BLOCK),
+        constants in prop::collection::vec(-9.0f32..9.0, 2 * BLOCK),
+        allowed in any::<u64>(),
+        bar in -99.0f32..99.0,
+    ) {
+        let prepared = SketchQuery::new(Metric::L2, &query, &vec![0.5; query.len()], 2.0);
+        let mut block = signs[..prepared.block_bytes - 8 * BLOCK].to_vec();
+        block.extend(constants.iter().flat_map(|value| value.to_le_bytes()));
+        let mut want = [0.0; BLOCK];
+        let highest = SCALAR.at_most(&block, &prepared, allowed, &mut want);
+        for family in families() {
+            let mut most = [0.0; BLOCK];
+            let found = family.at_most(&block, &prepared, allowed, &mut most);
+            assert_eq!((found, most), (highest, want), "{}", family.name());
+            assert_eq!(family.at_least(&most, bar), SCALAR.at_least(&want, bar), "{}", family.name());
+            let nothing = family.at_most(&block[1..], &prepared, allowed, &mut most);
+            assert_eq!(nothing, f32::NEG_INFINITY, "{}", family.name());
+        }
     }
 }

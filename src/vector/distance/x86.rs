@@ -4,11 +4,15 @@
 use core::arch::x86_64::*;
 
 use super::super::codes::{OFFSET, UNIT};
-use super::{CodeQuery, Kernels, LANES, PANEL_HEADER, TILE_ROWS, TileRow};
+use super::super::sketch;
+use super::{BLOCK, CodeQuery, Kernels, LANES, PANEL_HEADER, SketchQuery, TILE_ROWS, TileRow};
 
 pub(super) fn available() -> Vec<Kernels> {
     let mut families = Vec::new();
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+        && is_x86_feature_detected!("popcnt")
     {
         families.push(Kernels {
             name: "avx2",
@@ -24,6 +28,8 @@ pub(super) fn available() -> Vec<Kernels> {
             dot_rows_whole: avx2::dot_rows_whole,
             near: avx2::near::<TILE_ROWS>,
             near_one: avx2::near::<1>,
+            at_most: avx2::at_most,
+            at_least: avx2::at_least,
         });
     }
     if is_x86_feature_detected!("avx512f")
@@ -45,6 +51,12 @@ pub(super) fn available() -> Vec<Kernels> {
             dot_rows_whole: avx512::dot_rows_whole,
             near: avx512::near,
             near_one: avx512::near_one,
+            at_most: if is_x86_feature_detected!("avx512vpopcntdq") {
+                avx512::at_most
+            } else {
+                avx2::at_most
+            },
+            at_least: avx512::at_least,
         });
     }
     families
@@ -415,6 +427,85 @@ mod avx512 {
         unsafe { _mm512_storeu_ps(distances.as_mut_ptr(), distance) };
         _mm512_cmp_ps_mask::<_CMP_LT_OQ>(distance, _mm512_set1_ps(row.below))
     }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vpopcntdq,popcnt")]
+    pub(super) fn at_most(block: &[u8], query: &SketchQuery, allowed: u64, most: &mut [f32; BLOCK]) -> f32 {
+        match (block.len() / BLOCK - 8) / 8 {
+            1 => at_most_by_words::<1>(block, query, allowed, most),
+            2 => at_most_by_words::<2>(block, query, allowed, most),
+            4 => at_most_by_words::<4>(block, query, allowed, most),
+            _ => scalar::at_most(block, query, allowed, most),
+        }
+    }
+
+    /// [`at_most`] for rows of so many words of signs.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vpopcntdq,popcnt")]
+    fn at_most_by_words<const WORDS: usize>(
+        block: &[u8],
+        query: &SketchQuery,
+        allowed: u64,
+        most: &mut [f32; BLOCK],
+    ) -> f32 {
+        let planes = query.planes.map(|plane| plane.map(|word| _mm512_set1_epi64(word as i64)));
+        let (slope, at_zero) = (_mm512_set1_ps(query.slope), _mm512_set1_ps(query.at_zero));
+        let nothing = _mm512_set1_ps(f32::NEG_INFINITY);
+        let (signs, constants) = (block.as_ptr(), &block[8 * WORDS * BLOCK..][..8 * BLOCK]);
+        let mut highest = nothing;
+        for first in (0..BLOCK).step_by(F32) {
+            // SAFETY: `first + 16 <= 64`, and there are signs of as many rows, which end where the constants begin.
+            let [low, high] = [first, first + 8]
+                .map(|row| unsafe { differing::<WORDS>(signs.add(row * 8 * WORDS), &planes) });
+            let differing = _mm512_inserti64x4::<1>(
+                _mm512_castsi256_si512(_mm512_cvtepi64_epi32(low)),
+                _mm512_cvtepi64_epi32(high),
+            );
+            // SAFETY: there are 64 factors, then 64 bases, and places for as many estimates.
+            unsafe {
+                let factors = constants.as_ptr().cast::<f32>().add(first);
+                let of_query = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(differing), slope), at_zero);
+                let of_row = _mm512_mul_ps(_mm512_loadu_ps(factors), of_query);
+                let found = _mm512_add_ps(of_row, _mm512_loadu_ps(factors.add(BLOCK)));
+                let found = _mm512_mask_mov_ps(nothing, (allowed >> first) as __mmask16, found);
+                highest = _mm512_max_ps(highest, found);
+                _mm512_storeu_ps(most.as_mut_ptr().add(first), found);
+            }
+        }
+        _mm512_reduce_max_ps(highest)
+    }
+
+    /// With how many bits each of 8 rows differs from the planes, those of the first counted twice.
+    ///
+    /// # Safety
+    /// There are `64 * WORDS` bytes at `signs`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vpopcntdq")]
+    unsafe fn differing<const WORDS: usize>(
+        signs: *const u8,
+        planes: &[[__m512i; sketch::WORDS]; 2],
+    ) -> __m512i {
+        let mut sums = [_mm512_setzero_si512(); 2];
+        for word in 0..WORDS {
+            // SAFETY: 64 bytes for each word.
+            let bits = unsafe { _mm512_loadu_si512(signs.add(64 * word).cast()) };
+            for (sum, plane) in sums.iter_mut().zip(planes) {
+                *sum = _mm512_add_epi64(*sum, _mm512_popcnt_epi64(_mm512_xor_si512(bits, plane[word])));
+            }
+        }
+        _mm512_add_epi64(_mm512_add_epi64(sums[0], sums[0]), sums[1])
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn at_least(values: &[f32; BLOCK], bar: f32) -> u64 {
+        let bar = _mm512_set1_ps(bar);
+        let mut mask = 0;
+        for (at, values) in values.as_chunks::<F32>().0.iter().enumerate() {
+            // SAFETY: 16 values.
+            let values = unsafe { _mm512_loadu_ps(values.as_ptr()) };
+            mask |= u64::from(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(values, bar)) << (F32 * at);
+        }
+        mask
+    }
 }
 
 mod avx2 {
@@ -424,6 +515,24 @@ mod avx2 {
     /// Lanes of one register, and of the four that one round adds to.
     const F32: usize = 8;
     const ROUND: usize = 4 * F32;
+
+    #[target_feature(enable = "avx2,popcnt")]
+    pub(super) fn at_most(block: &[u8], query: &SketchQuery, allowed: u64, most: &mut [f32; BLOCK]) -> f32 {
+        scalar::at_most(block, query, allowed, most)
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn at_least(values: &[f32; BLOCK], bar: f32) -> u64 {
+        let bar = _mm256_set1_ps(bar);
+        let mut mask = 0;
+        for (at, values) in values.as_chunks::<F32>().0.iter().enumerate() {
+            // SAFETY: 8 values.
+            let values = unsafe { _mm256_loadu_ps(values.as_ptr()) };
+            let reach = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(values, bar));
+            mask |= u64::from(reach as u8) << (F32 * at);
+        }
+        mask
+    }
 
     #[target_feature(enable = "avx2,fma")]
     pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {

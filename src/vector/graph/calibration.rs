@@ -9,6 +9,25 @@ pub enum Effort {
     Recall(f32),
 }
 
+impl Effort {
+    /// How many standard deviations lower than the truth a sketch's estimate may be before its row is passed over.
+    pub(in crate::vector) fn deviations(self) -> f32 {
+        let target = match self {
+            Effort::Ef(_) => SURE,
+            Effort::Recall(target) => target.min(SURE),
+        };
+        // the tail of a normal distribution shrinks like exp(-z² / 2)
+        (-2.0 * (TAIL * (1.0 - target)).ln()).max(1.0).sqrt()
+    }
+}
+
+/// The share of neighbours that a scan without another target finds at least.
+const SURE: f32 = 0.998;
+
+/// How much more of the tail than the missed share may be passed over: neighbours that lie above the last one by more than
+/// the error are found anyway. With this, half or less of what targets allow was missed on sets of 60,000 to 340,000 rows.
+const TAIL: f32 = 6.5;
+
 /// What a walk reads of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Precision {

@@ -39,7 +39,7 @@ pub fn search(
         }
         Some(allowed) => match walk.run_filtered(allowed, scratch)? {
             true => rescore(part, query, k, walk.refine(k, scratch.beam.candidates())),
-            false => scan(part, query, k, Some(allowed)),
+            false => scan(part, query, k, effort, Some(allowed)),
         },
     })
 }
@@ -104,7 +104,7 @@ impl Walk<'_> {
         let scattered = share * around > TELLING && share_around < SCATTERED * share;
         if visited.len() == 0
             || scattered
-            || cost::filtered_walk(self.ef, share_around) > cost::scan(allowed.len())
+            || cost::filtered_walk(self.ef, share_around) > cost::scan(allowed.len(), allowed.rows())
         {
             return Ok(false);
         }

@@ -150,7 +150,8 @@ fn walks(criterion: &mut Criterion) {
     let vectors = Random(3).clustered(GRAPH_ROWS);
     let part = write_part(&dir, Storage::Float32, &vectors);
     let parameters = GraphParameters { m: 16, ef_construction: 100 };
-    let built = graph::build(&part, Builder::HnswRs, parameters, &AtomicBool::new(false)).unwrap().unwrap();
+    let built =
+        graph::build(&part, Builder::HnswRs, parameters, None, &AtomicBool::new(false)).unwrap().unwrap();
     let path = dir.path().join("bench.graph");
     built.write(PartWriter::create(&OsDisk, &path, PartKind::Graph).unwrap()).unwrap();
     let graph = GraphPart::open(PartFile::open(&path, PartKind::Graph).unwrap(), part.rows()).unwrap();

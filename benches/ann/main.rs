@@ -142,8 +142,9 @@ fn main() {
     let build_seconds = {
         let part = open_rows(dir.path());
         let begun = Instant::now();
-        let built =
-            threads.install(|| graph::build(&part, builder, parameters, &AtomicBool::new(false))).unwrap();
+        let built = threads
+            .install(|| graph::build(&part, builder, parameters, None, &AtomicBool::new(false)))
+            .unwrap();
         let writer = PartWriter::create(&OsDisk, &graph_path(dir.path()), PartKind::Graph).unwrap();
         built.expect("not cancelled").write(writer).unwrap();
         begun.elapsed().as_secs_f64()

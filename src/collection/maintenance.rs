@@ -13,7 +13,7 @@ use crate::error::{Code, Result};
 use crate::runtime::CpuPool;
 use crate::search::window::Windows;
 use crate::segment::Segment;
-use crate::segment::merge::merge;
+use crate::segment::merge::{ancestor, merge};
 use crate::store::PartKind;
 use crate::vector::graph;
 
@@ -221,8 +221,9 @@ async fn merge_segments(collection: &Arc<Collection>, pool: &CpuPool, ids: &[u64
     let job = move || {
         let borrowed: Vec<_> = inputs.iter().map(|(segment, alive)| (&**segment, alive)).collect();
         let record = merge(&writer.place(), id, &borrowed).inspect_err(|_| writer.place().discard(id))?;
+        let ancestor = ancestor(&borrowed);
         let inputs = inputs.into_iter().map(|(segment, alive)| (segment.record.id, alive)).collect();
-        Ok::<_, crate::Error>(MergedSegment { record, inputs })
+        Ok::<_, crate::Error>(MergedSegment { record, inputs, ancestor })
     };
     let merged = pool.run(job).await??;
     collection.publish(|done| Operation::Merged(Box::new(merged), done)).await
@@ -240,8 +241,10 @@ async fn build_graph(collection: &Arc<Collection>, pool: &CpuPool, id: u64) -> R
     let job = move || {
         let Some(vectors) = segment.vectors()? else { return Ok(None) };
         let settings = &builder.definition().vector;
-        let graph = graph::build(vectors, settings.builder, settings.into(), builder.closed())?;
+        let ancestor = segment.ancestor();
+        let graph = graph::build(vectors, settings.builder, settings.into(), ancestor, builder.closed())?;
         let Some(graph) = graph else { return Ok(None) };
+        tracing::debug!(segment = id, rows = graph.rows(), reused = graph.reused, "a graph was built");
         let place = builder.place();
         let write = || {
             let bytes = graph.write(place.part(id, PartKind::Graph)?)?;

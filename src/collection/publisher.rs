@@ -20,6 +20,7 @@ use crate::segment::build::{self, PreparedDocument};
 use crate::segment::merge::live_documents;
 use crate::segment::{Segment, part_kinds, part_path};
 use crate::text::filter::Filter;
+use crate::vector::graph::Ancestor;
 
 /// Writes that wait together share a segment up to this many bytes of text.
 const GROUP_BYTES: usize = 16 << 20;
@@ -82,6 +83,8 @@ pub struct MergedSegment {
     pub record: SegmentRecord,
     /// Each input's id and the rows that were copied.
     pub inputs: Vec<(u64, RowSet)>,
+    /// What its graph can be made from.
+    pub ancestor: Option<Ancestor>,
 }
 
 /// Runs until the collection is dropped.
@@ -291,7 +294,7 @@ async fn replace_merged(collection: &Arc<Collection>, merged: MergedSegment) -> 
         base += copied.len();
     }
     let is_input = |live: &LiveSegment| merged.inputs.iter().any(|(id, _)| *id == live.segment.record.id);
-    let segment = Segment::open(&collection.dir, merged.record);
+    let segment = Segment::open(&collection.dir, merged.record).with_ancestor(merged.ancestor);
     let live = LiveSegment::new(Arc::new(segment), Arc::new(deleted));
     let mut after = Vec::with_capacity(snapshot.segments.len());
     let mut edits = Vec::new();

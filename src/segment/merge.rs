@@ -11,6 +11,7 @@ use crate::segment::{Segment, SourcePart};
 use crate::store::PartKind;
 use crate::text;
 use crate::vector::VectorWriter;
+use crate::vector::graph::Ancestor;
 
 /// Writes segment `id` from the rows in `alive` of each input (whole documents) and fsyncs it.
 pub fn merge(place: &SegmentPlace<'_>, id: u64, inputs: &[(&Segment, &RowSet)]) -> Result<SegmentRecord> {
@@ -29,6 +30,22 @@ pub fn merge(place: &SegmentPlace<'_>, id: u64, inputs: &[(&Segment, &RowSet)]) 
         graph: false,
         bytes: text + source + vectors.unwrap_or(0),
     })
+}
+
+/// Of the inputs' graphs, the one that most rows of the merged segment are from, if it is worth keeping.
+pub fn ancestor(inputs: &[(&Segment, &RowSet)]) -> Option<Ancestor> {
+    let mut rows = 0;
+    let mut largest: Option<Ancestor> = None;
+    for (segment, alive) in inputs {
+        if let Some(ancestor) = segment.to_ancestor() {
+            let moved = ancestor.moved(alive, rows);
+            if largest.as_ref().is_none_or(|largest| largest.rows() < moved.rows()) {
+                largest = Some(moved);
+            }
+        }
+        rows += alive.len();
+    }
+    largest.filter(|ancestor| ancestor.is_worth_it(rows))
 }
 
 /// Documents of a segment with rows in `alive`, in row order.

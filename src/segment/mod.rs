@@ -15,6 +15,7 @@ use crate::collection::catalog::SegmentRecord;
 use crate::error::Result;
 use crate::store::{PartFile, PartKind, StoreError};
 use crate::text::TextPart;
+use crate::vector::graph::Ancestor;
 use crate::vector::{GraphPart, VectorPart};
 
 pub use source::SourcePart;
@@ -46,6 +47,7 @@ pub struct Segment {
     text: Result<TextPart>,
     vectors: Option<Result<VectorPart>>,
     graph: Option<Result<Arc<GraphPart>>>,
+    ancestor: Option<Ancestor>,
 }
 
 impl Segment {
@@ -79,11 +81,30 @@ impl Segment {
         let graph = record
             .graph
             .then(|| file(PartKind::Graph).and_then(|file| Ok(Arc::new(GraphPart::open(file, rows)?))));
-        let segment = Segment { record, source, text, vectors, graph };
+        let segment = Segment { record, source, text, vectors, graph, ancestor: None };
         for error in segment.damage() {
             tracing::error!(%error, "a part cannot be opened");
         }
         segment
+    }
+
+    /// The same segment with what its graph can be made from.
+    #[must_use]
+    pub fn with_ancestor(self, ancestor: Option<Ancestor>) -> Segment {
+        Segment { ancestor, ..self }
+    }
+
+    /// What its graph can be made from: the graph of a segment that was merged into it, since it was opened.
+    pub fn ancestor(&self) -> Option<&Ancestor> {
+        self.ancestor.as_ref()
+    }
+
+    /// What the graph of a segment that it is merged into can be made from.
+    pub fn to_ancestor(&self) -> Option<Ancestor> {
+        match &self.graph {
+            Some(graph) => graph.as_ref().ok().map(|graph| Ancestor::new(Arc::clone(graph))),
+            None => self.ancestor.clone(),
+        }
     }
 
     /// Rows, deleted ones included.

@@ -104,7 +104,7 @@ pub(super) fn graph(part: &VectorPart) -> Graph {
 
 pub(super) fn built_by(builder: Builder, part: &VectorPart) -> Graph {
     let parameters = GraphParameters { m: 16, ef_construction: 100 };
-    graph::build(part, builder, parameters, &AtomicBool::new(false)).unwrap().unwrap()
+    graph::build(part, builder, parameters, None, &AtomicBool::new(false)).unwrap().unwrap()
 }
 
 pub(super) fn frozen(dir: &Path, graph: &Graph) -> PathBuf {

@@ -241,7 +241,7 @@ fn a_cancelled_build_gives_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let part = part(dir.path(), Metric::L2, &Random::new(9).clustered(2500, 8, 3));
     let parameters = graph::GraphParameters { m: 8, ef_construction: 20 };
-    let built = graph::build(&part, Builder::HnswRs, parameters, &AtomicBool::new(true)).unwrap();
+    let built = graph::build(&part, Builder::HnswRs, parameters, None, &AtomicBool::new(true)).unwrap();
     assert!(built.is_none());
 }
 

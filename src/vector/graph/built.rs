@@ -9,6 +9,8 @@ use super::panel::Panels;
 pub struct Graph {
     /// Length of the vectors.
     pub dimensions: u32,
+    /// How many rows kept links of an older graph.
+    pub reused: u32,
     /// The links of every row.
     pub links: Links,
     /// Rows that a search may start from, ascending; empty where there are no rows.

@@ -6,6 +6,9 @@
 //! <https://arxiv.org/abs/1603.09320>), long links and a few hundred entries that are looked at all at once
 //! do here.
 
+mod ancestor;
+#[cfg(test)]
+mod ancestor_tests;
 mod beam;
 mod builder;
 mod built;
@@ -19,6 +22,7 @@ mod scratch;
 mod space;
 mod walk;
 
+pub use ancestor::Ancestor;
 pub use builder::{GraphBuilder, GraphParameters, Layer, build};
 pub use built::Graph;
 pub use calibration::{Calibration, Effort};

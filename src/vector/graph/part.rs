@@ -203,6 +203,11 @@ impl GraphPart {
         self.dimensions
     }
 
+    /// The most links of a row.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
     /// Bytes of the file.
     pub fn file_bytes(&self) -> u64 {
         self.links.part().file_len()

@@ -1,34 +1,38 @@
 //! Makes the graph over the rows of a part.
 //!
 //! [`build`] finds exact duplicates, lets a [`GraphBuilder`] link the distinct rows in layers, merges these into one
-//! graph with links both ways, hangs the duplicates on, and makes sure that every row can be reached.
+//! graph with links both ways, hangs the duplicates on, and makes sure that every row can be reached. Where most of the
+//! rows come from a segment that had a graph, their links are [kept] and only the others are linked anew.
 
 mod connect;
 mod duplicates;
 mod hnsw_rs;
+mod kept;
 mod lists;
 mod native;
 mod near;
 mod partition;
 mod select;
+mod walker;
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
+use super::ancestor::Ancestor;
 use super::built::Graph;
 use super::calibrate::calibrate;
-use super::links::Links;
+use super::links::{Links, NONE};
 use super::panel::Panels;
 use super::random::Random;
-use super::space::{Signed, Space};
+use super::space::Space;
 use crate::collection::definition::{Builder, VectorDefinition};
 use crate::store::Result;
 use crate::vector::VectorPart;
 
+use kept::Kept;
 use lists::Lists;
-use near::Near;
 use select::Selector;
 
 /// How densely a graph is linked.
@@ -80,20 +84,20 @@ pub struct Layer {
 /// few enough to look at them all.
 const ENTRY_BYTES: u32 = 128 << 10;
 const MAX_ENTRIES: u32 = 1024;
-/// Of the rows that link to a row and those it links to, this many nearest times the width are looked at.
-const LOOKED_AT: usize = 16;
-/// A row has at least this many links if the width allows it, also where they lead the same way.
-const LEAST_LINKS: usize = 16;
 
 /// Builds the graph over all rows of `part`, with the threads of the rayon pool it is called in.
 /// `None` once `cancel` is set (looked at every few hundred rows). `m` is brought into 4..=64, the
 /// range of a definition: `hnsw_rs` ends the process for some values outside it.
+///
+/// The native builder starts from the `ancestor`, if there is one that is worth it and undamaged.
 pub fn build(
     part: &VectorPart,
     builder: Builder,
     parameters: GraphParameters,
+    ancestor: Option<&Ancestor>,
     cancel: &AtomicBool,
 ) -> Result<Option<Graph>> {
+    let ancestor = ancestor.filter(|_| builder == Builder::Native);
     let builder: &dyn GraphBuilder = match builder {
         Builder::Native => &native::Native,
         Builder::HnswRs => &hnsw_rs::HnswRs,
@@ -101,8 +105,12 @@ pub fn build(
     let parameters = GraphParameters { m: parameters.m.clamp(4, 64), ..parameters };
     let space = Space::new(part)?;
     let (distinct, duplicates) = duplicates::find(&space);
-    let Some(layers) = builder.build(&space, &distinct, parameters, cancel) else { return Ok(None) };
-    let mut links = merge(&space, &layers, parameters.width());
+    let kept = Kept::of(ancestor, &space, &distinct, &duplicates, parameters.width());
+    let linked_by_walks = kept.link_new(&space, cancel);
+    let Some(mut layers) = builder.build(&space, &kept.new, parameters, cancel) else { return Ok(None) };
+    layers.push(linked_by_walks);
+    let reused = distinct.len() as u32 - kept.new.len() as u32;
+    let mut links = merge(&space, &layers, kept.links);
     drop(layers);
     if cancel.load(Ordering::Relaxed) {
         return Ok(None);
@@ -114,12 +122,12 @@ pub fn build(
     let mut entries = Panels::default();
     entries.pack(&space, entry_rows.iter().copied());
     let calibration = calibrate(part, &space, &links, &entry_rows, &entries)?;
-    Ok(Some(Graph { dimensions: part.dimensions(), links, entry_rows, entries, calibration }))
+    Ok(Some(Graph { dimensions: part.dimensions(), reused, links, entry_rows, entries, calibration }))
 }
 
-/// One graph from all layers: every link is made to lead both ways, and where a row has more than `width`, a
-/// diverse selection stays.
-fn merge(space: &Space<'_>, layers: &[Layer], width: usize) -> Links {
+/// One graph from `kept` links and all layers: every link of a layer is made to lead both ways, and where a row got
+/// some, a diverse selection of its links stays.
+fn merge(space: &Space<'_>, layers: &[Layer], kept: Links) -> Links {
     let both_ways = Lists::collect(space.rows(), |add| {
         for layer in layers {
             for (node, &from) in (0..).zip(&layer.rows) {
@@ -130,20 +138,17 @@ fn merge(space: &Space<'_>, layers: &[Layer], width: usize) -> Links {
             }
         }
     });
-    let mut links = Links::new(space.rows() as usize, width);
-    let scratch = || (Selector::default(), Signed::default(), Vec::new());
+    let mut links = kept;
+    let width = links.width();
     links.flat_mut().par_chunks_mut(width).zip(0..space.rows()).for_each_init(
-        scratch,
-        |(selector, signed, candidates), (list, row)| {
-            space.sign(row, signed);
-            candidates.clear();
-            candidates
-                .extend(both_ways.of(row).iter().map(|&to| Near::new(space.distance_to(signed, to), to)));
-            candidates.sort_unstable();
-            candidates.dedup();
-            candidates.truncate(LOOKED_AT * width);
-            let selected = selector.diverse(space, candidates, width, LEAST_LINKS.min(width));
-            list[..selected.len()].copy_from_slice(&selected);
+        || (Selector::default(), Vec::new()),
+        |(selector, kept), (list, row)| {
+            let added = both_ways.of(row);
+            if !added.is_empty() {
+                kept.clear();
+                kept.extend(list.iter().copied().take_while(|&to| to != NONE));
+                selector.relink(space, row, kept.iter().chain(added).copied(), list);
+            }
         },
     );
     links

@@ -48,6 +48,14 @@ fn write_part(dir: &tempfile::TempDir, storage: Storage, vectors: &[Vec<f32>]) -
     VectorPart::open(PartFile::open(&path, PartKind::Vectors).unwrap()).unwrap()
 }
 
+fn build_graph(dir: &tempfile::TempDir, part: &VectorPart, builder: Builder) -> GraphPart {
+    let parameters = GraphParameters { m: 16, ef_construction: 100 };
+    let built = graph::build(part, builder, parameters, None, &AtomicBool::new(false)).unwrap().unwrap();
+    let path = dir.path().join("bench.graph");
+    built.write(PartWriter::create(&OsDisk, &path, PartKind::Graph).unwrap()).unwrap();
+    GraphPart::open(PartFile::open(&path, PartKind::Graph).unwrap(), part.rows()).unwrap()
+}
+
 fn query(vector: &[f32]) -> Query {
     Query::new(Metric::Cosine, DIMENSIONS as u32, vector).unwrap()
 }
@@ -149,12 +157,7 @@ fn walks(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let vectors = Random(3).clustered(GRAPH_ROWS);
     let part = write_part(&dir, Storage::Float32, &vectors);
-    let parameters = GraphParameters { m: 16, ef_construction: 100 };
-    let built =
-        graph::build(&part, Builder::HnswRs, parameters, None, &AtomicBool::new(false)).unwrap().unwrap();
-    let path = dir.path().join("bench.graph");
-    built.write(PartWriter::create(&OsDisk, &path, PartKind::Graph).unwrap()).unwrap();
-    let graph = GraphPart::open(PartFile::open(&path, PartKind::Graph).unwrap(), part.rows()).unwrap();
+    let graph = build_graph(&dir, &part, Builder::HnswRs);
     let queries: Vec<Query> = vectors.iter().step_by(97).map(|vector| query(vector)).collect();
     let mut group = criterion.benchmark_group("graph");
     for ef in [40, 160] {
@@ -169,5 +172,60 @@ fn walks(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, kernels, scans, walks);
+/// Searches with filters that let through a share of the rows: at random, those nearest to the query (`correlated`), or
+/// those farthest from it (`anti-correlated`). Beside them, the search without a filter and the exact pass.
+fn filters(criterion: &mut Criterion) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random(4);
+    let vectors = random.clustered(GRAPH_ROWS);
+    let part = write_part(&dir, Storage::Float32, &vectors);
+    let graph = build_graph(&dir, &part, Builder::Native);
+    let (rows, effort) = (part.rows(), Effort::Recall(0.95));
+    let queries: Vec<Query> = vectors.iter().step_by(997).map(|vector| query(vector)).collect();
+    let nearest_first: Vec<Vec<u32>> = queries
+        .iter()
+        .map(|query| vector::exact(&part, query, GRAPH_ROWS, None).unwrap())
+        .map(|hits| hits.iter().map(|hit| hit.row).collect())
+        .collect();
+    let mut shuffled: Vec<u32> = (0..rows).collect();
+    shuffled.sort_by_cached_key(|_| random.signed().to_bits());
+    let mut group = criterion.benchmark_group("filters");
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    let mut bench = |name: String, search: &dyn Fn(usize)| {
+        let mut next = (0..queries.len()).cycle();
+        group.bench_function(name, |bench| bench.iter(|| next.next().map(search)));
+    };
+    bench("none".into(), &|at| {
+        black_box(vector::recall(&part, Some(&graph), &queries[at], 10, effort, false, None).unwrap());
+    });
+    for share in [0.5, 0.1, 0.01, 0.001] {
+        let allowed = (share * f64::from(rows)) as usize;
+        let set = |of: &[u32]| {
+            let mut set = RowSet::empty(rows);
+            of.iter().for_each(|&row| set.insert(row));
+            set
+        };
+        let of_each = |choose: &dyn Fn(&[u32]) -> RowSet| -> Vec<RowSet> {
+            nearest_first.iter().map(|rows| choose(rows)).collect()
+        };
+        for (kind, filters) in [
+            ("random", of_each(&|_| set(&shuffled[..allowed]))),
+            ("correlated", of_each(&|nearest| set(&nearest[..allowed]))),
+            ("anti-correlated", of_each(&|nearest| set(&nearest[GRAPH_ROWS - allowed..]))),
+        ] {
+            bench(format!("{kind}, {share}"), &|at| {
+                let filter = Some(&filters[at]);
+                black_box(
+                    vector::recall(&part, Some(&graph), &queries[at], 10, effort, false, filter).unwrap(),
+                );
+            });
+            bench(format!("{kind}, {share}, exact"), &|at| {
+                black_box(vector::exact(&part, &queries[at], 10, Some(&filters[at])).unwrap());
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, kernels, scans, walks, filters);
 criterion_main!(benches);

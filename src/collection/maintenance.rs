@@ -244,7 +244,7 @@ async fn build_graph(collection: &Arc<Collection>, pool: &CpuPool, id: u64) -> R
         let ancestor = segment.ancestor();
         let graph = graph::build(vectors, settings.builder, settings.into(), ancestor, builder.closed())?;
         let Some(graph) = graph else { return Ok(None) };
-        tracing::debug!(segment = id, rows = graph.rows(), reused = graph.reused, "a graph was built");
+        tracing::info!(segment = id, rows = graph.rows(), reused = graph.reused, "a graph was built");
         let place = builder.place();
         let write = || {
             let bytes = graph.write(place.part(id, PartKind::Graph)?)?;

@@ -1,4 +1,4 @@
-//! Background work that takes long does not let segments pile up.
+//! Background work: long tasks do not let segments pile up, and a merge does not throw away what a graph has cost.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +11,10 @@ use gleaner::engine::{Engine, EngineConfig};
 use gleaner::store::disk::DiskFile;
 use gleaner::store::{Disk, OsDisk, Result};
 use parking_lot::{Condvar, Mutex};
+use serde_json::{Value, json};
 
 use crate::support::fixture::{client, close, document, items, verified};
+use crate::support::server::{Server, document_path, eventually, hit_ids, verify};
 
 /// The file system, on which one CPU pool makes no file until it is released.
 #[derive(Clone, Debug)]
@@ -140,4 +142,52 @@ async fn segments_stay_few_while_a_graph_is_built() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn segments_stay_few_while_a_merge_takes_long() {
     segments_stay_few_while("merge-").await;
+}
+
+#[test]
+fn the_graph_of_a_merged_segment_is_made_from_the_largest_input() {
+    let vector = |row: usize| -> Vec<f32> {
+        (0..16).map(|at| ((row * 31 + 7) * (at + 3) % 1009) as f32 / 500.0 - 1.0).collect()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), &[]);
+    let embedding = json!({"provider": "client", "dimensions": 16});
+    server.create(&json!({"name": "c", "embedding": embedding, "vector": {"graph_min_rows": 100}}));
+    let write = |rows: std::ops::Range<usize>| {
+        let documents: Value = rows
+            .map(|row| json!({"id": row.to_string(), "text": format!("row {row}"), "vector": vector(row)}))
+            .collect();
+        server.post("/v1/collections/c/documents?wait=true", &documents).expect(200);
+    };
+    let settle =
+        || eventually("it settles", || server.get("/v1/collections/c/stats").expect(200)["settled"] == true);
+    write(0..400);
+    settle();
+    (0..30).for_each(|row| drop(server.delete(&document_path("c", &(row * 13).to_string())).expect(200)));
+    write(400..500);
+    settle();
+
+    let stats = server.get("/v1/collections/c/stats").expect(200);
+    assert_eq!(
+        (stats["segments"].as_array().unwrap().len(), &stats["documents"]),
+        (1, &json!(470)),
+        "{stats}"
+    );
+    let log = server.log();
+    let built: Vec<Value> = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(|entry: &Value| entry["message"] == "a graph was built")
+        .collect();
+    let reused = |at: usize| (built[at]["rows"].as_u64(), built[at]["reused"].as_u64());
+    assert_eq!(built.len(), 2, "{log}");
+    assert_eq!((reused(0), reused(1)), ((Some(400), Some(0)), (Some(470), Some(370))));
+    for row in (0..500).step_by(7) {
+        let query = json!({"vector": vector(row), "mode": "dense", "limit": 1});
+        let found = server.search("c", &query);
+        let deleted = row % 13 == 0 && row < 390;
+        assert_eq!(hit_ids(&found)[0] == row.to_string(), !deleted, "{row}: {found}");
+    }
+    server.stop();
+    assert_eq!(verify(dir.path())["problems"], json!([]));
 }

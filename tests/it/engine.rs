@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gleaner::collection::definition::{Definition, EmbeddingDefinition};
 use gleaner::document::{Document, ItemStatus};
 use gleaner::engine::Engine;
-use gleaner::search::request::{GroupBy, Mode, SearchRequest};
+use gleaner::search::request::SearchRequest;
 use gleaner::{Code, Error};
 
 use crate::support::fixture::config;
@@ -93,6 +93,8 @@ async fn reopen(dir: &Path) -> Arc<Engine> {
 #[cfg(feature = "builtin-model")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_built_in_model_finds_what_words_do_not() {
+    use gleaner::search::request::{GroupBy, Mode};
+
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path()).await;
     engine.create_collection("c", Definition::default()).await.unwrap();

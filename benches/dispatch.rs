@@ -20,7 +20,7 @@ use gleaner::dispatch::{
 use gleaner::document::Document;
 use gleaner::embed::{Embedders, EmbeddingCache, Kind};
 use gleaner::engine::{Engine, EngineConfig};
-use gleaner::runtime::Pools;
+use gleaner::runtime::{Pools, Stop};
 use gleaner::search::request::{Mode, SearchRequest};
 use gleaner::store::OsDisk;
 use parking_lot::Mutex;
@@ -78,13 +78,13 @@ async fn overhead(count: usize) {
     };
     let (mut memory, begun) = (vec![resident_mib()], Instant::now());
     let mut done = 0;
-    let usage = bulk(&endpoints, &how, count, size, send, |_, result: Result<[f32; 8], _>| {
+    let count_one = |_, result: Result<[f32; 8], _>| {
         done += usize::from(result.is_ok());
         if done % (count / 4) == 0 {
             memory.push(resident_mib());
         }
-    })
-    .await;
+    };
+    let usage = bulk(&endpoints, &how, count, size, send, count_one, &Stop::new()).await;
     let seconds = begun.elapsed().as_secs_f64();
     assert_eq!(done, count);
     println!(

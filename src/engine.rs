@@ -454,7 +454,7 @@ impl Engine {
     /// Cancels a job: what it has not indexed yet is dropped. Returns it as it then stands.
     pub async fn cancel_job(&self, id: &str) -> Result<Job> {
         let job = self.shared.jobs.cancel(id)?;
-        self.open_collection(&job.collection)?.wake_worker();
+        self.open_collection(&job.collection)?.signal();
         self.shared.jobs.wait(id).await
     }
 
@@ -474,7 +474,8 @@ impl Engine {
         !self.shared.is_stopping()
     }
 
-    /// Stops background work, finishes the commit under way and parks the rest for the next start.
+    /// Stops background work, finishes the commit under way and parks the rest for the next start. Requests to providers
+    /// get a few seconds more; what they bring is in the embedding cache.
     pub async fn shutdown(&self) {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.maintenance.notify_waiters();
@@ -485,18 +486,27 @@ impl Engine {
         for collection in &open {
             collection.finished().await;
         }
-        let unsaved = |collection: &Arc<Collection>| {
-            collection.unsaved_usage().map(|usage| Edit::PutUsage(collection.record.id, usage))
-        };
-        let usage: Vec<_> = open.iter().filter_map(unsaved).collect();
-        if !usage.is_empty()
-            && let Err(error) = self.shared.catalog.commit(usage).await
-        {
-            tracing::warn!(%error, "what searches cost since the last write is not remembered");
-        }
+        self.save_usage(&open).await;
         let maintenance = self.maintenance.lock().take();
         if let Some(task) = maintenance {
             let _ = task.await; // a panic there was logged by the runtime
+        }
+    }
+
+    /// Makes durable what collections and unfinished jobs cost since the last commit.
+    async fn save_usage(&self, open: &[Arc<Collection>]) {
+        let mut edits = Vec::new();
+        let jobs = self.shared.jobs.begun();
+        for collection in open {
+            let id = collection.record.id;
+            edits.extend(collection.unsaved_usage().map(|usage| Edit::PutUsage(id, usage)));
+            let own = jobs.iter().filter(|job| job.collection == collection.record.name);
+            edits.extend(own.map(|job| Edit::PutJob(id, Box::new(job.clone()))));
+        }
+        if !edits.is_empty()
+            && let Err(error) = self.shared.catalog.commit(edits).await
+        {
+            tracing::warn!(%error, "what was spent since the last write is not remembered");
         }
     }
 

@@ -19,6 +19,7 @@ mod verify;
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -67,6 +68,9 @@ pub enum Command {
     Inspect(inspect::Arguments),
 }
 
+/// How long threads may take to come back after the end of a command.
+const LAST_STEPS: Duration = Duration::from_secs(1);
+
 /// Runs a command to its end.
 pub fn run(command: Command, config: Config) -> Result<()> {
     let is_server = matches!(command, Command::Serve);
@@ -80,7 +84,7 @@ pub fn run(command: Command, config: Config) -> Result<()> {
         .enable_all()
         .build()
         .context("the async runtime could not be started")?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         match command {
             Command::Serve => serve::run(config).await,
             Command::Quickstart(arguments) => quickstart::run(arguments, config).await,
@@ -91,7 +95,10 @@ pub fn run(command: Command, config: Config) -> Result<()> {
             Command::Verify(arguments) => verify::run(&arguments, &config),
             Command::Inspect(arguments) => inspect::run(&arguments, &config),
         }
-    })
+    });
+    // what is still under way was given up (a name that nobody resolves, a text in a network): nobody waits for it
+    runtime.shutdown_timeout(LAST_STEPS);
+    result
 }
 
 /// Whether `error` only says that nobody reads our output any more.

@@ -310,11 +310,6 @@ impl Collection {
         self.batches.lock().iter().map(|batch| batch.bytes).sum()
     }
 
-    /// Wakes the worker (a job was cancelled, or the collection closes).
-    pub fn wake_worker(&self) {
-        self.worker_wake.notify_one();
-    }
-
     /// Takes up batches of together at most `bytes` bytes (at least one), oldest first; waits for one.
     /// `None` when the collection closes.
     pub async fn take_batches(&self, bytes: u64) -> Option<Vec<BatchRecord>> {
@@ -347,7 +342,7 @@ impl Collection {
     }
 
     /// Wakes whoever waits for the collection to change.
-    fn signal(&self) {
+    pub fn signal(&self) {
         self.changed.send_replace(());
         self.shared.maintenance.notify_waiters();
     }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::endpoint::{Endpoint, Permit};
 use super::pack::{self, Batch, Caps, Size};
 use super::{Backoff, Endpoints, Failure, Fault, Reply, Usage};
+use crate::runtime::Stop;
 
 /// How bulk work goes about it.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,8 @@ const REFUSED_ALONE: usize = 16;
 const SHARE_OF_MINUTE: u64 = 20;
 /// The longest without a success while the provider says 429.
 const LONGEST_STORM: Duration = Duration::from_secs(600);
+/// How long requests under way may still be answered after a stop: they are paid for.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// Items that go together, and what became of them so far.
 struct Job {
@@ -75,7 +78,8 @@ struct Work<'a, D> {
 }
 
 /// Sends `count` items, of which `size` knows the sizes, to `endpoints`. `send` makes one request of some of them and
-/// brings a value, or what is wrong with it, for each. `done` hears of every item exactly once.
+/// brings a value, or what is wrong with it, for each. `done` hears of every item exactly once; after a `stop` nothing
+/// more is sent, and it hears only of what requests under way still bring.
 pub async fn bulk<T, S, Sent>(
     endpoints: &Endpoints,
     settings: &Bulk,
@@ -83,6 +87,7 @@ pub async fn bulk<T, S, Sent>(
     size: impl Fn(usize) -> Size,
     send: S,
     done: impl FnMut(usize, Result<T, Failure>),
+    stop: &Stop,
 ) -> Usage
 where
     S: Fn(Arc<Endpoint>, Vec<usize>) -> Sent,
@@ -91,12 +96,19 @@ where
     let mut work = Work::new(settings, endpoints, count, done);
     let mut flying = FuturesUnordered::new();
     let mut next: Option<Job> = None;
+    let mut stopped = std::pin::pin!(stop.stopped());
+    // after a stop: when the last answers must be there
+    let mut end: Option<Instant> = None;
     loop {
-        next = next.or_else(|| work.next(&size));
-        let (tokens, due) = (next.as_ref().map_or(0, |job| job.batch.tokens), work.next_due());
+        next = next.or_else(|| work.next(&size)).filter(|_| end.is_none());
+        let (tokens, due) = (next.as_ref().map_or(0, |job| job.batch.tokens), end.or(work.next_due()));
+        if next.is_none() && flying.is_empty() && (due.is_none() || end.is_some()) {
+            return work.usage;
+        }
         tokio::select! {
             biased;
             Some((job, permit, result)) = flying.next() => work.settle(job, permit, result, &size),
+            () = &mut stopped, if end.is_none() => end = Some(Instant::now() + LAST_ANSWERS),
             admitted = endpoints.admit(tokens, settings.patience), if next.is_some() => {
                 match (admitted, next.take()) {
                     (Ok(_), Some(job)) if work.too_expensive(&job) => work.spent(job),
@@ -109,8 +121,11 @@ where
                     (Ok(_), None) => {}
                 }
             }
-            () = sleep_until(due), if next.is_none() && due.is_some() => {}
-            else => return work.usage,
+            () = sleep_until(due), if next.is_none() && due.is_some() => {
+                if end.is_some() {
+                    return work.usage;
+                }
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::*;
+use crate::runtime::Stop;
 
 const ALIVE: fn() -> Probe = || Box::new(|| Box::pin(async { Ok(()) }));
 
@@ -58,6 +59,7 @@ async fn run<F: Future<Output = Sent>>(
                 Err(failure) => failures.push((item, failure)),
             }
         },
+        &Stop::new(),
     )
     .await;
     assert_eq!(heard.len(), count, "items were lost");
@@ -374,6 +376,7 @@ async fn endpoints_share_by_weight_and_stand_in_for_each_other_by_priority() {
             |_, result: Result<usize, _>| {
                 failed += usize::from(result.is_err());
             },
+            &Stop::new(),
         )
         .await;
         assert_eq!(failed, 0);
@@ -472,4 +475,35 @@ async fn a_slow_answer_is_asked_for_twice_and_the_faster_counts() {
     assert_eq!((usage.requests, usage.retries), (2, 1));
     let (slow, usage) = urgent(&endpoints, &patience(), 5, send).await;
     assert!(slow.unwrap() && usage.requests == 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_stop_nothing_is_sent_and_only_answers_under_way_are_waited_for() {
+    let (endpoints, stop) = (one(Limits::default()), Stop::new());
+    let (sent, mut heard) = (Mutex::new(0_u64), Vec::new());
+    let send = |_, items: Vec<usize>| {
+        *sent.lock() += 1;
+        let takes = Duration::from_secs(if items == [1] { 3600 } else { 2 });
+        async move {
+            tokio::time::sleep(takes).await;
+            well(&items)
+        }
+    };
+    let done = |item, result: Result<usize, Failure>| heard.push((item, result.is_ok()));
+    let begun = Instant::now();
+    let how = how(1);
+    let work = bulk(&endpoints, &how, 1000, |_| size(5), send, done, &stop);
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stop.stop();
+        *sent.lock()
+    };
+    let (usage, before) = tokio::join!(work, stopping);
+    assert_eq!((usage.requests, *sent.lock()), (before, before));
+    let all_but_one: Vec<_> =
+        (0..before as usize).filter(|item| *item != 1).map(|item| (item, true)).collect();
+    heard.sort_unstable();
+    assert_eq!(heard, all_but_one);
+    let took = begun.elapsed();
+    assert!(took > Duration::from_secs(5) && took < Duration::from_secs(10), "{took:?}");
 }

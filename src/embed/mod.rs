@@ -23,6 +23,7 @@ use futures::{Stream, TryStreamExt};
 
 use crate::chunk::Tokenizer;
 use crate::dispatch::Usage;
+use crate::runtime::Stop;
 
 /// What the collection needs to know of a model before it runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,20 +73,24 @@ impl Embeddings {
         self.values.chunks_exact(self.dimensions.max(1))
     }
 
-    /// Joins what the parts of a job for `texts` texts bring, in order; ends at the first error.
+    /// Joins what the parts of a job for `texts` texts bring, in order; ends at the first error. Parts that are missing
+    /// at the end were cancelled.
     async fn join(
         dimensions: usize,
         texts: usize,
         parts: impl Stream<Item = Result<Vec<f32>, EmbedError>>,
     ) -> Result<Self, EmbedError> {
         let values = Vec::with_capacity(texts * dimensions);
-        let values = parts
+        let mut values = parts
             .try_fold(values, |mut values, part| async move {
                 values.extend_from_slice(&part);
                 Ok(values)
             })
             .await?;
-        Ok(Self { dimensions, values, ..Self::default() })
+        let there = values.len() / dimensions.max(1);
+        values.resize(texts * dimensions, 0.0);
+        let failures = (there..texts).map(|text| (text, EmbedError::Cancelled)).collect();
+        Ok(Self { dimensions, values, failures, ..Self::default() })
     }
 }
 
@@ -120,12 +125,14 @@ pub trait Embedder: Send + Sync {
     async fn embed(&self, texts: Vec<String>, kind: Kind) -> Result<Embeddings, EmbedError>;
 
     /// Like [`embed`](Self::embed), and shows each vector to `arrived` as soon as it is there: it can be kept
-    /// whatever becomes of the others. A text that failed is not shown.
+    /// whatever becomes of the others. A text that failed is not shown. Returns within seconds of a `stop`, with what is
+    /// there by then; the others were cancelled.
     async fn embed_each(
         &self,
         texts: Vec<String>,
         kind: Kind,
         arrived: &Arrived<'_>,
+        _stop: &Stop,
     ) -> Result<Embeddings, EmbedError> {
         let embeddings = self.embed(texts, kind).await?;
         let mut failed = embeddings.failures.iter().map(|(text, _)| *text).peekable();

@@ -12,6 +12,7 @@ use super::{Arrived, EmbedError, Embedder, Embeddings, Kind, Model};
 use crate::chunk::Tokenizer;
 use crate::local::lane::{Broken, Lane};
 use crate::local::{self, Files, LocalModel, Manifest, ModelKind, Pooling};
+use crate::runtime::Stop;
 
 /// `[CLS]` and `[SEP]` count too.
 const SPECIAL_TOKENS: usize = 2;
@@ -149,7 +150,7 @@ impl Embedder for Onnx {
     }
 
     async fn embed(&self, texts: Vec<String>, kind: Kind) -> Result<Embeddings, EmbedError> {
-        self.embed_each(texts, kind, &|_, _| {}).await
+        self.embed_each(texts, kind, &|_, _| {}, &Stop::new()).await
     }
 
     async fn embed_each(
@@ -157,12 +158,14 @@ impl Embedder for Onnx {
         texts: Vec<String>,
         kind: Kind,
         arrived: &Arrived<'_>,
+        stop: &Stop,
     ) -> Result<Embeddings, EmbedError> {
         let count = texts.len();
         let embed = |(at, text)| async move {
             self.embed_one(text, kind).await.inspect(|vector| arrived(at, vector))
         };
         let parts = stream::iter(texts).enumerate().map(embed).buffered(self.threads);
+        let parts = parts.take_until(stop.stopped());
         Embeddings::join(self.inner.dimensions, count, parts).await
     }
 

@@ -15,7 +15,7 @@ use crate::dispatch::{
     Backoff, Bulk, Caps, Endpoint, EndpointSettings, Endpoints, Failure, Fault, Http, KeySource, Limits,
     Post, Reply, Size, Urgent, bulk, urgent,
 };
-use crate::runtime::Pools;
+use crate::runtime::{Pools, Stop};
 
 /// The most bytes of text in a request.
 const MAX_BYTES: usize = 4 << 20;
@@ -158,10 +158,11 @@ impl Remote {
         client.embed(texts, kind).await
     }
 
-    async fn documents(&self, texts: &[String], arrived: &Arrived<'_>) -> Embeddings {
+    async fn documents(&self, texts: &[String], arrived: &Arrived<'_>, stop: &Stop) -> Embeddings {
         let dimensions = self.model.dimensions;
         let mut values = vec![0.0; texts.len() * dimensions];
-        let mut failures = Vec::new();
+        // of a text that nothing was heard of when it stopped
+        let mut errors = vec![Some(EmbedError::Cancelled); texts.len()];
         let size = |item: usize| {
             let text = texts[item].as_str();
             Size { tokens: EstimatedTokenizer.count(text) as u32, bytes: text.len() as u32 }
@@ -174,11 +175,13 @@ impl Remote {
             Ok(vector) => {
                 arrived(item, &vector);
                 values[item * dimensions..][..dimensions].copy_from_slice(&vector);
+                errors[item] = None;
             }
-            Err(failure) => failures.push((item, EmbedError::from(failure))),
+            Err(failure) => errors[item] = Some(failure.into()),
         };
-        let usage = bulk(&self.endpoints, &self.bulk, texts.len(), size, send, done).await;
-        failures.sort_by_key(|(item, _)| *item);
+        let usage = bulk(&self.endpoints, &self.bulk, texts.len(), size, send, done, stop).await;
+        let failures =
+            errors.into_iter().enumerate().filter_map(|(item, error)| Some((item, error?))).collect();
         Embeddings { dimensions, values, failures, usage }
     }
 
@@ -316,7 +319,7 @@ impl Embedder for Remote {
     }
 
     async fn embed(&self, texts: Vec<String>, kind: Kind) -> Result<Embeddings, EmbedError> {
-        self.embed_each(texts, kind, &|_, _| ()).await
+        self.embed_each(texts, kind, &|_, _| (), &Stop::new()).await
     }
 
     async fn embed_each(
@@ -324,6 +327,7 @@ impl Embedder for Remote {
         mut texts: Vec<String>,
         kind: Kind,
         arrived: &Arrived<'_>,
+        stop: &Stop,
     ) -> Result<Embeddings, EmbedError> {
         let prefix = match kind {
             Kind::Query => &self.query_prefix,
@@ -338,7 +342,7 @@ impl Embedder for Remote {
                 arrived(0, &embeddings.values);
                 Ok(embeddings)
             }
-            Kind::Document => Ok(self.documents(&texts, arrived).await),
+            Kind::Document => Ok(self.documents(&texts, arrived, stop).await),
         }
     }
 

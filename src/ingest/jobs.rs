@@ -182,6 +182,20 @@ impl Jobs {
         self.state.lock().cancelled.contains(id)
     }
 
+    /// Notes what a job cost so far, where that does not show in how it ends.
+    pub fn spend(&self, id: &str, usage: Usage) {
+        if let Some(job) = self.state.lock().jobs.get_mut(id) {
+            job.usage += usage;
+        }
+    }
+
+    /// Jobs that have not ended and cost something already.
+    pub fn begun(&self) -> Vec<Job> {
+        let state = self.state.lock();
+        let begun = |job: &&Job| !job.state.ended() && !job.usage.is_zero();
+        state.jobs.values().filter(begun).cloned().collect()
+    }
+
     /// The job as it ends with these outcomes; [`replace`](Self::replace) it once that is durable.
     pub fn ended(&self, id: &str, indexed: u64, errors: Vec<ItemResult>, usage: Usage) -> Option<Job> {
         let state = self.state.lock();

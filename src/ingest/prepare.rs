@@ -14,6 +14,7 @@ use crate::document::ItemResult;
 use crate::embed::{EmbedError, Embeddings, Kind};
 use crate::error::{Error, Result};
 use crate::ingest::receive::{failure, of_document};
+use crate::runtime::Stop;
 use crate::segment::build::PreparedDocument;
 use crate::segment::source::Head;
 use crate::text::metadata;
@@ -27,6 +28,8 @@ pub struct Prepared {
     pub failures: Vec<(u64, ItemResult)>,
     /// What embedding them cost.
     pub usage: Usage,
+    /// It was stopped: the others are not known yet. What was embedded is in the cache.
+    pub stopped: bool,
 }
 
 /// What became of some chunks of a document.
@@ -41,12 +44,14 @@ pub enum Step {
 /// Is told a document's version, and what became of how many of its chunks.
 pub type OnProgress<'a> = dyn Fn(u64, Step, u64) + Send + Sync + 'a;
 
-/// Chunks and embeds documents. A document that cannot be prepared fails alone; an error means that none
-/// could be and that trying again may help (gleaner is shutting down).
+/// Chunks and embeds documents. A document that cannot be prepared fails alone; an error means that it broke off and
+/// that trying again may help. It stops when the collection closes, and when `unwanted` says so, which is asked at each
+/// change of the collection.
 pub async fn prepare(
     collection: &Arc<Collection>,
     documents: Vec<AcceptedDocument>,
     on_progress: &OnProgress<'_>,
+    unwanted: &(dyn Fn() -> bool + Sync),
 ) -> Result<Prepared> {
     let chunker = Arc::clone(collection);
     let chunked = collection.shared.pools.build.run(move || chunk_all(&chunker, documents)).await?;
@@ -72,15 +77,28 @@ pub async fn prepare(
                 on_progress(version, Step::Embedded, chunks);
             }
         };
-        match embedder.embed_each(texts, Kind::Document, &arrived).await {
+        let stop = Stop::new();
+        let stopping = async {
+            let _ = collection.wait_until(|_| unwanted()).await; // an error: it closes
+            stop.stop();
+            std::future::pending().await
+        };
+        let embedded = tokio::select! {
+            embedded = embedder.embed_each(texts, Kind::Document, &arrived, &stop) => embedded,
+            never = stopping => never,
+        };
+        match embedded {
             Ok(embeddings) => {
                 usage = embeddings.usage;
                 collection.spend(usage);
+                if embeddings.failures.iter().any(|(_, error)| matches!(error, EmbedError::Cancelled)) {
+                    return Ok(Prepared { usage, stopped: true, ..Prepared::default() });
+                }
                 let (whole, failed) = with_vectors(ready, &embeddings);
                 ready = whole;
                 failures.extend(failed);
             }
-            Err(error @ EmbedError::Cancelled) => return Err(error.into()),
+            Err(EmbedError::Cancelled) => return Ok(Prepared { stopped: true, ..Prepared::default() }),
             Err(error) => {
                 let error = Error::from(error);
                 failures.extend(
@@ -92,7 +110,7 @@ pub async fn prepare(
         }
     }
     let documents = ready.into_iter().map(|(_, document)| document).collect();
-    Ok(Prepared { documents, failures, usage })
+    Ok(Prepared { documents, failures, usage, stopped: false })
 }
 
 /// A document and its index in the request.

@@ -182,7 +182,11 @@ async fn publish_now(
 ) -> Result<(Vec<ItemResult>, Usage)> {
     let mut places: Vec<_> =
         documents.iter().map(|document| (document.version, document.index, document.id.clone())).collect();
-    let prepared = prepare::prepare(collection, documents, &|_, _, _| {}).await?;
+    let prepared = prepare::prepare(collection, documents, &|_, _, _| {}, &|| false).await?;
+    if prepared.stopped {
+        let message = "the collection is closing, nothing was written: send the documents again later";
+        return Err(Error::new(Code::Unavailable, message));
+    }
     let mut outcomes: Vec<_> = prepared.failures.into_iter().map(|(_, failed)| failed).collect();
     places.retain(|(_, index, _)| !outcomes.iter().any(|failed| failed.index == *index));
     if !prepared.documents.is_empty() {

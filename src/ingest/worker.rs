@@ -93,20 +93,24 @@ pub async fn run(collection: Arc<Collection>) {
     let _ = publishing.await;
 }
 
-/// Reads and prepares batches; `None` when the collection closes.
+/// Reads and prepares batches; `None` when the collection closes. Where a job is cancelled meanwhile, the others are
+/// prepared anew without it: what was embedded is in the cache.
 async fn prepare_group(collection: &Arc<Collection>, records: Vec<BatchRecord>) -> Option<PreparedGroup> {
+    let jobs = &collection.shared.jobs;
     let mut batches = Vec::new();
     let mut waiting: Vec<AcceptedDocument> = Vec::new();
     let mut batch_of: HashMap<u64, usize> = HashMap::new();
     let mut progress: HashMap<u64, Arc<Progress>> = HashMap::new();
+    let mut wanted = Vec::new();
     for record in records {
         let mut failures = Vec::new();
-        if !collection.shared.jobs.is_cancelled(&record.job) {
-            collection.shared.jobs.start(&record.job);
+        if !jobs.is_cancelled(&record.job) {
+            jobs.start(&record.job);
+            wanted.push(record.job.clone());
             match read(collection, record.first_version).await {
                 Ok(documents) => {
                     batch_of.extend(documents.iter().map(|document| (document.version, batches.len())));
-                    if let Some(counted) = collection.shared.jobs.progress(&record.job) {
+                    if let Some(counted) = jobs.progress(&record.job) {
                         counted.restart();
                         progress.extend(documents.iter().map(|d| (d.version, Arc::clone(&counted))));
                     }
@@ -128,18 +132,30 @@ async fn prepare_group(collection: &Arc<Collection>, records: Vec<BatchRecord>) 
             }
         }
     };
-    let prepared = prepare_each(collection, waiting, &on_progress).await?;
+    let unwanted = || wanted.iter().any(|job| jobs.is_cancelled(job));
+    let prepared = prepare_each(collection, waiting, &on_progress, &unwanted).await;
     let mut chunks = vec![0; batches.len()];
     for document in &prepared.documents {
         batches[batch_of[&document.version]].indexed += 1;
         chunks[batch_of[&document.version]] += document.chunks.len() as u64;
     }
     if chunks.iter().all(|count| *count == 0) {
-        chunks = batches.iter().map(|batch| batch.record.documents).collect(); // all of them failed
+        // all of them failed, or it is not known yet
+        chunks = batches.iter().map(|batch| batch.record.documents).collect();
     }
     // batches that were embedded together share the cost by their chunks
     for (batch, usage) in batches.iter_mut().zip(prepared.usage.split(&chunks)) {
         batch.usage = usage;
+    }
+    if prepared.stopped {
+        for batch in &batches {
+            jobs.spend(&batch.record.job, batch.usage);
+        }
+        let records = batches.into_iter().map(|batch| batch.record).collect();
+        return match collection.is_closed() {
+            true => None,
+            false => Box::pin(prepare_group(collection, records)).await,
+        };
     }
     for (version, failed) in prepared.failures {
         batches[batch_of[&version]].failures.push(failed);
@@ -159,27 +175,31 @@ async fn prepare_each(
     collection: &Arc<Collection>,
     documents: Vec<AcceptedDocument>,
     on_progress: &OnProgress<'_>,
-) -> Option<Prepared> {
-    match prepare::prepare(collection, documents.clone(), on_progress).await {
-        Ok(prepared) => return Some(prepared),
-        Err(_) if collection.is_closed() => return None,
+    unwanted: &(dyn Fn() -> bool + Sync),
+) -> Prepared {
+    match prepare::prepare(collection, documents.clone(), on_progress, unwanted).await {
+        Ok(prepared) => return prepared,
         Err(error) => tracing::warn!(%error, "a group of documents is prepared again, one by one"),
     }
     let mut all = Prepared::default();
     for document in documents {
         let (version, index, id) = (document.version, document.index, document.id.clone());
         // they were counted the first time
-        match prepare::prepare(collection, vec![document], &|_, _, _| {}).await {
+        match prepare::prepare(collection, vec![document], &|_, _, _| {}, unwanted).await {
             Ok(one) => {
                 all.usage += one.usage;
                 all.documents.extend(one.documents);
                 all.failures.extend(one.failures);
+                all.stopped |= one.stopped;
             }
-            Err(_) if collection.is_closed() => return None,
             Err(error) => all.failures.push((version, failure(index, Some(id), &error))),
         }
+        all.stopped |= collection.is_closed(); // what breaks off then is not the document's fault
+        if all.stopped {
+            break;
+        }
     }
-    Some(all)
+    all
 }
 
 /// Builds a segment of the group and publishes it, trying again for as long as the disk refuses. Says whether

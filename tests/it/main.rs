@@ -22,6 +22,7 @@ mod power_loss;
 mod quickstart;
 mod rest;
 mod scores;
+mod shutdown;
 mod sim_disk;
 mod storage;
 mod support;

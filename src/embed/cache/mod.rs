@@ -28,7 +28,7 @@ pub use store::StoreStats;
 use super::{Arrived, EmbedError, Embedder, Embeddings, Kind, Model};
 use crate::chunk::Tokenizer;
 use crate::dispatch::Usage;
-use crate::runtime::Pools;
+use crate::runtime::{Pools, Stop};
 
 /// Names what a vector is of. A hash that nobody can make collide: texts of one client must not get at the
 /// vectors of another's.
@@ -166,9 +166,14 @@ impl LookedUp {
 }
 
 impl Cached {
-    async fn documents(&self, texts: Vec<String>, arrived: &Arrived<'_>) -> Result<Embeddings, EmbedError> {
+    async fn documents(
+        &self,
+        texts: Vec<String>,
+        arrived: &Arrived<'_>,
+        stop: &Stop,
+    ) -> Result<Embeddings, EmbedError> {
         let Some(store) = self.store.clone() else {
-            return self.embedder.embed_each(texts, Kind::Document, arrived).await;
+            return self.embedder.embed_each(texts, Kind::Document, arrived, stop).await;
         };
         let (reader, model) = (Arc::clone(&store), self.model().clone());
         let look_up = self.pools.build.run(move || look_up(&reader, &model, texts)).await;
@@ -191,7 +196,7 @@ impl Cached {
                 places.iter().for_each(|&at| arrived(at, vector));
             }
         };
-        let embedded = self.embedder.embed_each(missing, Kind::Document, &keep).await?;
+        let embedded = self.embedder.embed_each(missing, Kind::Document, &keep, stop).await?;
         Ok(looked_up.complete(embedded))
     }
 
@@ -226,7 +231,7 @@ impl Embedder for Cached {
     }
 
     async fn embed(&self, texts: Vec<String>, kind: Kind) -> Result<Embeddings, EmbedError> {
-        self.embed_each(texts, kind, &|_, _| {}).await
+        self.embed_each(texts, kind, &|_, _| {}, &Stop::new()).await
     }
 
     async fn embed_each(
@@ -234,9 +239,10 @@ impl Embedder for Cached {
         texts: Vec<String>,
         kind: Kind,
         arrived: &Arrived<'_>,
+        stop: &Stop,
     ) -> Result<Embeddings, EmbedError> {
         match kind {
-            Kind::Document => self.documents(texts, arrived).await,
+            Kind::Document => self.documents(texts, arrived, stop).await,
             Kind::Query => {
                 let count = texts.len();
                 let vectors = futures::future::try_join_all(texts.into_iter().map(|text| self.query(text)));

@@ -48,7 +48,7 @@ impl Embedder for Fake {
     }
 
     async fn embed(&self, texts: Vec<String>, kind: Kind) -> Result<Embeddings, EmbedError> {
-        self.embed_each(texts, kind, &|_, _| {}).await
+        self.embed_each(texts, kind, &|_, _| {}, &Stop::new()).await
     }
 
     async fn embed_each(
@@ -56,6 +56,7 @@ impl Embedder for Fake {
         texts: Vec<String>,
         _: Kind,
         arrived: &Arrived<'_>,
+        _: &Stop,
     ) -> Result<Embeddings, EmbedError> {
         let mut values = Vec::new();
         for (at, text) in texts.into_iter().enumerate() {
@@ -118,7 +119,7 @@ async fn each_text_is_told_once_whether_it_was_known_or_not() {
         }
     };
     let owned = texts.iter().map(|text| (*text).to_owned()).collect();
-    embedder.embed_each(owned, Kind::Document, &arrived).await.unwrap();
+    embedder.embed_each(owned, Kind::Document, &arrived, &Stop::new()).await.unwrap();
     assert_eq!(*told.lock().unwrap(), [1; 6]);
 }
 

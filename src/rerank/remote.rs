@@ -1,7 +1,7 @@
 //! A reranker behind an HTTP API.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -128,8 +128,12 @@ impl Reranker for Remote {
         }
         let tokens = texts.iter().map(|text| (text.len() + query.len()) as u64 / 4).sum();
         let send = |_| self.client.rerank(query, &texts);
+        let end = Instant::now() + self.urgent.deadline;
         let (result, calls) = urgent(&self.endpoints, &self.urgent, tokens, send).await;
         let mut usage = RerankUsage { calls, ..RerankUsage::default() };
+        if result.is_err() && Instant::now() >= end {
+            return (Ok(vec![None; texts.len()]), usage); // no time for any of them
+        }
         let scores = result.map_err(|failure| RerankError::Provider(failure.message)).map(|scored| {
             usage.pairs = scored.scores.len() as u64;
             usage.search_units = scored.search_units;

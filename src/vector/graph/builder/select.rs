@@ -67,6 +67,7 @@ impl Selector {
         selected.extend(left_out.map(|(near, _)| near.row()).take(least.saturating_sub(selected.len())));
         selected
     }
+
     /// Fills `list` with a diverse selection of `others` (any order, some twice perhaps) for `row`.
     pub fn relink(
         &mut self,

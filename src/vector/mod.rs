@@ -3,7 +3,8 @@
 //! - [`BytesPerVector`]: what a vector takes, on disk and in memory.
 //! - [`codes`]: vectors in 8 bits a dimension.
 //! - [`distance`]: the inner loops, chosen for the processor at run time.
-//! - [`part`]: rows and their 8-bit codes, on disk.
+//! - [`sketch`]: vectors in 1 bit a rotated dimension.
+//! - [`part`]: rows, their codes and sketches, on disk.
 //! - [`Row`]: a row in the type it is stored in.
 //! - [`Query`]: a vector prepared for comparing.
 //! - [`scan`], [`exact`], [`score_rows`]: looking at every allowed row.
@@ -69,7 +70,9 @@ pub fn recall(
         Some(linked) if cost::walk(linked.ef(effort).max(k)) < cost::scan(candidates, part.rows()) => {
             graph::search(part, linked, query, k, effort, allowed)
         }
-        _ => scan(part, query, k, effort, allowed),
+        Some(_) => scan(part, query, k, effort, allowed),
+        // few rows: there is time to miss next to none
+        None => scan(part, query, k, Effort::Recall(1.0), allowed),
     }
 }
 

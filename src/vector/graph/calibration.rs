@@ -21,7 +21,7 @@ impl Effort {
     }
 }
 
-/// The share of neighbours that a scan without another target finds at least.
+/// The share of neighbours that a scan finds at least where more is asked for, or no share.
 const SURE: f32 = 0.998;
 
 /// How much more of the tail than the missed share may be passed over: neighbours that lie above the last one by more than

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gleaner::collection::inbox;
+use gleaner::collection::{failed, inbox};
 use gleaner::segment::SourcePart;
 use gleaner::store::part::BLOCK;
 use gleaner::store::{PartFile, PartKind, Result};
@@ -15,8 +15,14 @@ use gleaner::vector::{Effort, GraphPart, Query, VectorPart, scan};
 use gleaner_fuzz::path;
 use libfuzzer_sys::{Corpus, fuzz_target};
 
-const KINDS: [PartKind; 5] =
-    [PartKind::Text, PartKind::Source, PartKind::Vectors, PartKind::Graph, PartKind::Inbox];
+const KINDS: [PartKind; 6] = [
+    PartKind::Text,
+    PartKind::Source,
+    PartKind::Vectors,
+    PartKind::Graph,
+    PartKind::Inbox,
+    PartKind::Failed,
+];
 const TRAILER: usize = 32;
 
 fuzz_target!(|data: &[u8]| -> Corpus {
@@ -54,10 +60,14 @@ fn repair(file: &mut [u8]) -> Option<()> {
 }
 
 fn read(path: &Path, kind: PartKind) -> Result<()> {
-    if kind == PartKind::Inbox {
-        let folder = path.parent().unwrap_or(path);
-        let _ = inbox::read_ids(folder, 1);
-        inbox::read(folder, 1)?;
+    let folder = path.parent().unwrap_or(path);
+    match kind {
+        PartKind::Inbox => {
+            let _ = inbox::read_ids(folder, 1);
+            inbox::read(folder, 1)?;
+        }
+        PartKind::Failed => drop(failed::read(folder, 1)?),
+        _ => {}
     }
     let file = PartFile::open(path, kind)?;
     let intact = file.verify().is_ok();
@@ -72,7 +82,7 @@ fn read(path: &Path, kind: PartKind) -> Result<()> {
         PartKind::Source => source(file),
         PartKind::Vectors => vectors(file),
         PartKind::Graph => graph(file),
-        PartKind::Text | PartKind::Inbox => Ok(()),
+        PartKind::Text | PartKind::Inbox | PartKind::Failed => Ok(()),
     }
 }
 
@@ -100,7 +110,7 @@ fn source(file: Arc<PartFile>) -> Result<()> {
 fn vectors(file: Arc<PartFile>) -> Result<()> {
     let part = VectorPart::open(file)?;
     let query = query(part.metric(), part.dimensions());
-    scan(&part, &query, 10, None)?;
+    scan(&part, &query, 10, Effort::Recall(0.95), None)?;
     part.check_codes()
 }
 

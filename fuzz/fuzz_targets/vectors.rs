@@ -41,7 +41,7 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
     part.row(rows).expect_err("no such row");
     score_rows(&part, &query, &[0, rows, u32::MAX]).expect_err("no such rows");
     for allowed in [None, Some(&allowed)] {
-        check_found(&scan(&part, &query, k, allowed).expect("a scan"), rows, k, allowed);
+        check_found(&scan(&part, &query, k, Effort::Recall(0.95), allowed).expect("a scan"), rows, k, allowed);
         check_found(&exact(&part, &query, k, allowed).expect("an exact pass"), rows, k, allowed);
         let found = recall(&part, None, &query, k, Effort::Recall(0.95), false, allowed).expect("a recall");
         check_found(&found, rows, k, allowed);

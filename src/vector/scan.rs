@@ -34,13 +34,17 @@ pub fn scan(
     if k == 0 {
         return Ok(Vec::new());
     }
-    let sketch = query.sketch(part.centre()?, effort.deviations());
     let mut scan = Scan::new(part, query, k)?;
-    let rows = part.rows() as usize;
+    let all_blocks = (part.rows() as usize).div_ceil(BLOCK);
+    if let Some(set) = allowed.filter(|set| set.len() as usize <= FEW as usize * all_blocks) {
+        (0..all_blocks).try_for_each(|block| scan.look_at(block * BLOCK, set.word(block)))?;
+        return scan.finish();
+    }
+    let sketch = query.sketch(part.centre()?, effort.deviations());
     let mut estimates = ESTIMATES.take();
-    estimates.resize(CHUNK.min(rows.div_ceil(BLOCK)), Estimates { of_rows: [0.0; BLOCK], most: 0.0 });
-    for chunk in (0..rows.div_ceil(BLOCK)).step_by(CHUNK) {
-        let blocks = CHUNK.min(rows.div_ceil(BLOCK) - chunk);
+    estimates.resize(CHUNK.min(all_blocks), Estimates { of_rows: [0.0; BLOCK], most: 0.0 });
+    for chunk in (0..all_blocks).step_by(CHUNK) {
+        let blocks = CHUNK.min(all_blocks - chunk);
         for (at, estimates) in estimates[..blocks].iter_mut().enumerate() {
             let block = chunk + at;
             let allowed = allowed.map_or(u64::MAX, |set| set.word(block));
@@ -54,7 +58,9 @@ pub fn scan(
         if scan.best.bar() == f32::NEG_INFINITY {
             // a bar for the others: the best of the best blocks
             let mut best: Vec<usize> = (0..blocks).collect();
-            best.sort_unstable_by(|&a, &b| estimates[b].most.total_cmp(&estimates[a].most));
+            if blocks > FIRST {
+                best.select_nth_unstable_by(FIRST, |&a, &b| estimates[b].most.total_cmp(&estimates[a].most));
+            }
             for at in best.into_iter().take(FIRST) {
                 let Estimates { of_rows, most } = &mut estimates[at];
                 if let Some(row) =

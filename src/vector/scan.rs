@@ -73,7 +73,7 @@ pub fn scan(
             scan.look()?;
         }
         for (at, Estimates { of_rows, most }) in estimates[..blocks].iter().enumerate() {
-            let bar = (scan.best.bar() + sketch.constant).max(f32::MIN);
+            let bar = (scan.best.bar() - scan.doubt + sketch.constant).max(f32::MIN);
             if *most >= bar {
                 scan.look_at((chunk + at) * BLOCK, distance::at_least(of_rows, bar))?;
             }
@@ -101,6 +101,8 @@ struct Scan<'a> {
     query: &'a Query,
     codes: Codes<'a>,
     best: Top,
+    /// How far codes may be from the truth, by the rows that were looked at; sketches are made of codes.
+    doubt: f32,
     /// What was among the best, or near.
     near: Vec<Candidate>,
     /// Rows to be looked at, and how many.
@@ -111,7 +113,8 @@ struct Scan<'a> {
 impl Scan<'_> {
     fn new<'a>(part: &'a VectorPart, query: &'a Query, k: usize) -> Result<Scan<'a>> {
         let codes = part.codes_at_random()?;
-        Ok(Scan { part, query, codes, best: Top::new(k), near: Vec::new(), batch: [0; BATCH], filled: 0 })
+        let best = Top::new(k);
+        Ok(Scan { part, query, codes, best, doubt: 0.0, near: Vec::new(), batch: [0; BATCH], filled: 0 })
     }
 
     /// Looks at some of the rows from `first` on, sooner or later.
@@ -130,7 +133,7 @@ impl Scan<'_> {
 
     /// Looks at the rows of the batch.
     fn look(&mut self) -> Result<()> {
-        let Scan { query, codes, best, near, .. } = self;
+        let Scan { query, codes, best, doubt, near, .. } = self;
         let rows = &self.batch[..self.filled];
         self.filled = 0;
         codes.check(rows)?;
@@ -155,7 +158,9 @@ impl Scan<'_> {
                 continue;
             }
             let similarity = query.code_similarity(codes.row(row), constants);
-            if similarity + 2.0 * query.code_error(constants) >= best.bar() {
+            let error = 2.0 * query.code_error(constants);
+            *doubt = doubt.max(error);
+            if similarity + error >= best.bar() {
                 best.push(Candidate { similarity, row });
                 near.push(Candidate { similarity, row });
             }

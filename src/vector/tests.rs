@@ -387,6 +387,22 @@ fn tiny_and_huge_values_keep_scores_finite() {
     }
 }
 
+/// All that rows differ by is lost in rounding their codes.
+#[test]
+fn a_scan_finds_neighbours_that_codes_do_not_tell_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random::new(5);
+    for metric in [Metric::Dot, Metric::L2] {
+        let vectors: Vec<_> = (0..3000).map(|_| random.near(&[100.0; 48], 0.05)).collect();
+        let part = part(dir.path(), metric, &vectors);
+        for vector in &vectors[..20] {
+            let query = Query::new(metric, 48, vector).unwrap();
+            let found = scan(&part, &query, 10, Effort::Ef(1), None).unwrap();
+            assert_eq!(found, exact(&part, &query, 10, None).unwrap(), "{metric:?}");
+        }
+    }
+}
+
 #[test]
 fn normalized_scores_lie_between_0_and_1() {
     assert_eq!(normalized(Metric::Cosine, 1.0, 0.2), 1.0);

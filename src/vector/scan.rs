@@ -42,7 +42,8 @@ pub fn scan(
     }
     let sketch = query.sketch(part.centre()?, effort.deviations());
     let mut estimates = ESTIMATES.take();
-    estimates.resize(CHUNK.min(all_blocks), Estimates { of_rows: [0.0; BLOCK], most: 0.0 });
+    let room = estimates.len().max(CHUNK.min(all_blocks));
+    estimates.resize(room, Estimates { of_rows: [0.0; BLOCK], most: 0.0 });
     for chunk in (0..all_blocks).step_by(CHUNK) {
         let blocks = CHUNK.min(all_blocks - chunk);
         for (at, estimates) in estimates[..blocks].iter_mut().enumerate() {

@@ -1,13 +1,15 @@
 //! Vectors in 1 bit a rotated dimension, for passing over most rows of a scan after a look at a few bytes.
 //!
-//! What a row differs by from the mean of all is turned by a rotation that is the same for all, and of each of the first dimensions of what comes out the
-//! sign is kept, after RaBitQ (Gao and Long, <https://arxiv.org/abs/2405.12497>, section 3). A query is turned likewise, and
-//! quantised to two bits. The product of signs and query, times a factor of the row, estimates the inner product of row
-//! and query without bias, and how far it is from it is known: so a row can be passed over as soon as even a lucky
-//! one with its signs would not be among the best.
+//! What a row differs by from the mean of all is turned by a rotation that is the same for all, and of each of the
+//! first dimensions of what comes out the sign is kept, after RaBitQ (Gao and Long,
+//! <https://arxiv.org/abs/2405.12497>, section 3). A query is turned likewise, and quantised to two bits. The product
+//! of signs and query, times a factor of the row, estimates the inner product of row and query without bias, and how
+//! far it is from it is known: so a row can be passed over as soon as even a lucky one with its signs would not be
+//! among the best.
 //!
-//! The rotation is two rounds of flipping signs and a Hadamard transform (Ailon and Chazelle, "The Fast Johnson-Lindenstrauss
-//! Transform", 2009). Rows of more than 256 dimensions keep 256 signs, as a random projection would.
+//! The rotation is two rounds of flipping signs and a Hadamard transform (Ailon and Chazelle, "The Fast
+//! Johnson-Lindenstrauss Transform", 2009). Rows of more than 256 dimensions keep 256 signs, as a random projection
+//! would.
 
 use std::f64::consts::PI;
 
@@ -38,10 +40,10 @@ fn sign_bytes(dimensions: usize) -> usize {
 
 /// Bytes of the sketches of a block.
 ///
-/// First come the signs, those of 8 rows together: the first 8 bytes of each, then the next 8 of each. Then the *factor* of each row
-/// as `f32`: times the product of signs and query it is the inner product of what row and query differ by from the centre.
-/// Then the *base* of each row as `f32`, which is added: for l2 minus the squared distance from the centre, for the
-/// others the inner product with it. Places past the last row have a base of minus infinity.
+/// First come the signs, those of 8 rows together: the first 8 bytes of each, then the next 8 of each. Then the
+/// *factor* of each row as `f32`: times the product of signs and query it is the inner product of what row and query
+/// differ by from the centre. Then the *base* of each row as `f32`, which is added: for l2 minus the squared distance
+/// from the centre, for the others the inner product with it. Places past the last row have a base of minus infinity.
 pub(super) fn block_bytes(dimensions: usize) -> usize {
     BLOCK * (sign_bytes(dimensions) + 2 * size_of::<f32>())
 }
@@ -71,34 +73,37 @@ pub(super) fn sketch(
     let sums: Vec<Vec<f64>> = groups(GROUP).map(sum).collect();
     let mean = |at| sums.iter().map(|sum| sum[at]).sum::<f64>() / constants.len().max(1) as f64;
     let centre: Vec<f32> = (0..dimensions).map(|at| mean(at) as f32).collect();
-    let block = |(codes, constants): (&[u8], &[RowConstants])| {
-        let words = sign_bytes(dimensions) / 8;
-        let mut signs = vec![0; BLOCK * words];
-        let (mut factors, mut bases) = ([0.0; BLOCK], [f32::NEG_INFINITY; BLOCK]);
-        let (mut rotated, mut vector) = (Rotated::default(), Vec::new());
-        for (at, (codes, constants)) in codes.chunks_exact(stride).zip(constants).enumerate() {
-            vector.clear();
-            decode(codes, |code| vector.push(f32::from(code) * constants.scale));
-            let vector = &vector[..dimensions];
-            rotated.turn(vector, &centre);
-            let kept = &rotated.0[..words * 64];
-            for (word, values) in kept.chunks_exact(64).enumerate() {
-                let negative = |word, (bit, value): (usize, &f32)| word | u64::from(*value < 0.0) << bit;
-                signs[(at / 8 * words + word) * 8 + at % 8] = values.iter().enumerate().fold(0u64, negative);
-            }
-            let along: f64 = kept.iter().map(|&value| f64::from(value.abs())).sum();
-            let (squared, product) = distance_and_product(vector, &centre);
-            (factors[at], bases[at]) = match metric {
-                _ if squared.max(product.abs()) > HUGE => (0.0, f32::MAX), // never passed over
-                Metric::L2 => (factor(squared, along), -squared as f32),
-                Metric::Cosine | Metric::Dot => (factor(squared, along), product as f32),
-            };
-        }
-        let parts: [&[u8]; 3] = [cast_slice(&signs), cast_slice(&factors), cast_slice(&bases)];
-        parts.concat()
-    };
+    let block = |(codes, constants)| sketch_block(metric, codes, constants, &centre);
     let blocks: Vec<Vec<u8>> = groups(BLOCK).map(block).collect();
     (centre, blocks.concat())
+}
+
+/// The sketches of a block of rows, as [`block_bytes`] says.
+fn sketch_block(metric: Metric, codes: &[u8], constants: &[RowConstants], centre: &[f32]) -> Vec<u8> {
+    let words = sign_bytes(centre.len()) / 8;
+    let mut signs = vec![0; BLOCK * words];
+    let (mut factors, mut bases) = ([0.0; BLOCK], [f32::NEG_INFINITY; BLOCK]);
+    let (mut rotated, mut vector) = (Rotated::default(), Vec::new());
+    for (at, (codes, constants)) in codes.chunks_exact(code_stride(centre.len())).zip(constants).enumerate() {
+        vector.clear();
+        decode(codes, |code| vector.push(f32::from(code) * constants.scale));
+        let vector = &vector[..centre.len()];
+        rotated.turn(vector, centre);
+        let kept = &rotated.0[..words * 64];
+        for (word, values) in kept.chunks_exact(64).enumerate() {
+            let negative = |word, (bit, value): (usize, &f32)| word | u64::from(*value < 0.0) << bit;
+            signs[(at / 8 * words + word) * 8 + at % 8] = values.iter().enumerate().fold(0u64, negative);
+        }
+        let along: f64 = kept.iter().map(|&value| f64::from(value.abs())).sum();
+        let (squared, product) = distance_and_product(vector, centre);
+        (factors[at], bases[at]) = match metric {
+            _ if squared.max(product.abs()) > HUGE => (0.0, f32::MAX), // never passed over
+            Metric::L2 => (factor(squared, along), -squared as f32),
+            Metric::Cosine | Metric::Dot => (factor(squared, along), product as f32),
+        };
+    }
+    let parts: [&[u8]; 3] = [cast_slice(&signs), cast_slice(&factors), cast_slice(&bases)];
+    parts.concat()
 }
 
 /// The factor of a row of this squared length, which has the inner product `along` with its own signs.

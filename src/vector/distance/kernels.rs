@@ -8,8 +8,9 @@ type Near<const ROWS: usize> =
     unsafe fn(&[TileRow<'_>; ROWS], &[i32], &mut [[f32; LANES]; ROWS]) -> [u16; ROWS];
 
 /// One family of kernels. A kernel may rely on what the methods check: slices of values or codes have the same
-/// length, rows of codes are whole strides, a block of sketches has the query's length, a panel has `LANES` words for each of its header's words and for each
-/// group of a row's codes, and the processor has the instructions that the family's constructor detected.
+/// length, rows of codes are whole strides, a block of sketches has the query's length, a panel has `LANES` words for
+/// each of its header's words and for each group of a row's codes, and the processor has the instructions that the
+/// family's constructor detected.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels {
     pub(super) name: &'static str,

@@ -13,13 +13,13 @@ use crate::store::Result;
 /// As many rows of a block are looked at without a look at sketches: those of the whole block take as long.
 const FEW: u32 = 3;
 /// Blocks whose sketches are looked at together.
-const CHUNK: usize = 1024;
-/// So many rows are looked at to have a bar for the others.
+const CHUNK: usize = 2048;
+/// At least so many rows of a chunk are looked at to have a bar for the others.
 const FIRST: usize = 64;
+/// How much nearer than the bar to the likeliest row the others must be in each pass over a chunk.
+const NEAR: [f32; 3] = [0.66, 0.33, 0.0];
 /// Rows whose codes are looked at together.
 const BATCH: usize = 128;
-/// Of these, so many are compared while the codes of as many more are on their way.
-const STEP: usize = 16;
 
 /// The `k` best allowed rows, best first, as [`exact`] finds them but for what rounding may hide: a look at the sketches
 /// of all rows passes over most of them, then come the upper halves of codes, whole codes, and what still may
@@ -42,58 +42,46 @@ pub fn scan(
     }
     let sketch = query.sketch(part.centre()?, effort.deviations());
     let mut estimates = ESTIMATES.take();
-    let room = estimates.len().max(CHUNK.min(all_blocks));
-    estimates.resize(room, Estimates { of_rows: [0.0; BLOCK], most: 0.0 });
-    for chunk in (0..all_blocks).step_by(CHUNK) {
-        let blocks = CHUNK.min(all_blocks - chunk);
-        for (at, estimates) in estimates[..blocks].iter_mut().enumerate() {
-            let block = chunk + at;
+    estimates.make_room(all_blocks);
+    for first in (0..all_blocks).step_by(CHUNK) {
+        let blocks = CHUNK.min(all_blocks - first);
+        for at in 0..blocks {
+            let block = first + at;
             let allowed = allowed.map_or(u64::MAX, |set| set.word(block));
-            estimates.most = if allowed.count_ones() > FEW {
-                distance::at_most(part.sketches(block)?, &sketch, allowed, &mut estimates.of_rows)
+            estimates.most[at] = if allowed.count_ones() > FEW {
+                distance::at_most(part.sketches(block)?, &sketch, allowed, &mut estimates.of_rows[at])
             } else {
                 scan.look_at(block * BLOCK, allowed)?;
                 f32::NEG_INFINITY
             };
         }
-        if scan.best.bar() == f32::NEG_INFINITY {
-            // a bar for the others: the best of the best blocks
-            let mut best: Vec<usize> = (0..blocks).collect();
-            if blocks > FIRST {
-                best.select_nth_unstable_by(FIRST, |&a, &b| estimates[b].most.total_cmp(&estimates[a].most));
-            }
-            for at in best.into_iter().take(FIRST) {
-                let Estimates { of_rows, most } = &mut estimates[at];
-                if let Some(row) =
-                    of_rows.iter().position(|x| x == most).filter(|_| *most > f32::NEG_INFINITY)
-                {
-                    of_rows[row] = f32::NEG_INFINITY;
-                    scan.look_at((chunk + at) * BLOCK, 1 << row)?;
-                }
-            }
-            scan.look()?;
-        }
-        for (at, Estimates { of_rows, most }) in estimates[..blocks].iter().enumerate() {
-            let bar = (scan.best.bar() - scan.doubt + sketch.constant).max(f32::MIN);
-            if *most >= bar {
-                scan.look_at((chunk + at) * BLOCK, distance::at_least(of_rows, bar))?;
-            }
-        }
+        let Estimates { of_rows, most } = &mut estimates;
+        scan.look_into(first, &mut of_rows[..blocks], &most[..blocks], sketch.constant)?;
     }
     ESTIMATES.set(estimates);
     scan.finish()
 }
 
-/// What the sketches of a block tell: the most that similarities may well be.
-#[derive(Clone, Copy, Debug)]
+/// What the sketches of some blocks tell: the most that similarities of rows may well be.
+#[derive(Debug, Default)]
 struct Estimates {
-    of_rows: [f32; BLOCK],
-    most: f32,
+    of_rows: Vec<[f32; BLOCK]>,
+    /// Of each block the highest.
+    most: Vec<f32>,
+}
+
+impl Estimates {
+    /// Makes room for a chunk of a part of so many blocks.
+    fn make_room(&mut self, blocks: usize) {
+        let room = self.most.len().max(CHUNK.min(blocks));
+        self.of_rows.resize(room, [0.0; BLOCK]);
+        self.most.resize(room, 0.0);
+    }
 }
 
 thread_local! {
-    /// Room for the estimates of a chunk: 266 KB.
-    static ESTIMATES: Cell<Vec<Estimates>> = const { Cell::new(Vec::new()) };
+    /// Room for the estimates of a chunk: 533 KB.
+    static ESTIMATES: Cell<Estimates> = const { Cell::new(Estimates { of_rows: Vec::new(), most: Vec::new() }) };
 }
 
 /// A scan of codes on its way.
@@ -118,11 +106,58 @@ impl Scan<'_> {
         Ok(Scan { part, query, codes, best, doubt: 0.0, near: Vec::new(), batch: [0; BATCH], filled: 0 })
     }
 
+    /// Looks at the rows of a chunk, whose first block is `first`, that may be among the best for all that their
+    /// sketches tell. The likelier ones come first: they raise the bar for the others.
+    fn look_into(
+        &mut self,
+        first: usize,
+        of_rows: &mut [[f32; BLOCK]],
+        most: &[f32],
+        constant: f32,
+    ) -> Result<()> {
+        if self.best.bar() == f32::NEG_INFINITY {
+            // the best of as many neighbouring blocks each
+            let neighbours = most.len().div_ceil(FIRST.max(2 * self.best.limit()));
+            for (at, most) in most.chunks(neighbours).enumerate() {
+                let best = (0..most.len()).max_by(|&a, &b| most[a].total_cmp(&most[b])).unwrap_or_default();
+                let (block, most) = (at * neighbours + best, most[best]);
+                if let Some(row) = of_rows[block].iter().position(|&x| x == most && x > f32::NEG_INFINITY) {
+                    of_rows[block][row] = f32::NEG_INFINITY; // not again
+                    self.look_at((first + block) * BLOCK, 1 << row)?;
+                }
+            }
+            self.look()?;
+        }
+        let highest = most.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let mut looked_at = f32::INFINITY;
+        for near in NEAR {
+            let low = self.bar(constant);
+            let bar = low * (1.0 - near) + highest.clamp(low, f32::MAX) * near;
+            for at in (0..most.len()).filter(|&at| most[at] >= bar) {
+                let bar = bar.max(self.bar(constant)); // it may be higher by now
+                let rows =
+                    distance::at_least(&of_rows[at], bar) & !distance::at_least(&of_rows[at], looked_at);
+                self.look_at((first + at) * BLOCK, rows)?;
+            }
+            self.look()?;
+            looked_at = bar;
+        }
+        Ok(())
+    }
+
+    /// What the estimate of a row must reach for the row to be looked at.
+    #[inline]
+    fn bar(&self, constant: f32) -> f32 {
+        (self.best.bar() - self.doubt + constant).max(f32::MIN)
+    }
+
     /// Looks at some of the rows from `first` on, sooner or later.
     #[inline]
     fn look_at(&mut self, first: usize, mut rows: u64) -> Result<()> {
         while rows != 0 {
-            self.batch[self.filled] = first as u32 + rows.trailing_zeros();
+            let row = first as u32 + rows.trailing_zeros();
+            self.codes.prefetch(&[row], self.query.codes().high_bytes());
+            self.batch[self.filled] = row;
             rows &= rows - 1;
             self.filled += 1;
             if self.filled == BATCH {
@@ -139,13 +174,7 @@ impl Scan<'_> {
         self.filled = 0;
         codes.check(rows)?;
         let mut products = [0; BATCH];
-        let read = query.codes().high_bytes();
-        codes.prefetch(&rows[..rows.len().min(STEP)], read);
-        for (at, products) in products[..rows.len()].chunks_mut(STEP).enumerate() {
-            let (now, later) = rows[at * STEP..].split_at(products.len());
-            codes.prefetch(&later[..later.len().min(STEP)], read);
-            distance::dot_rows(codes.all, now, query.codes(), products);
-        }
+        distance::dot_rows(codes.all, rows, query.codes(), &mut products[..rows.len()]);
         let mut of_rows = [RowConstants::default(); BATCH];
         for (constants, &row) in of_rows.iter_mut().zip(rows) {
             *constants = codes.constants[row as usize];

@@ -97,6 +97,12 @@ pub enum ItemStatus {
     Superseded,
     /// Not written; `error` says why.
     Failed,
+    /// Of a job's documents: being chunked, embedded and indexed.
+    Indexing,
+    /// Of a job's documents: dropped when the job was cancelled.
+    Cancelled,
+    /// Of a job's documents: deleted since it was accepted.
+    Deleted,
 }
 
 /// What became of one document of a write.

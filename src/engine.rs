@@ -17,13 +17,14 @@ use crate::collection::definition::{Definition, RerankDefinition};
 use crate::collection::publisher::Operation;
 use crate::collection::{Collection, Shared, documents, maintenance, recovery};
 use crate::dispatch::{Endpoint, Http, ProviderAccess, Usage};
-use crate::document::{BatchItem, DeleteResponse, DocumentPage, StoredDocument, WriteResponse};
+use crate::document::{BatchItem, DeleteResponse, DocumentPage, ItemStatus, StoredDocument, WriteResponse};
 use crate::embed::{CacheStats, Embedder, Embedders, EmbeddingCache, Unavailable};
 use crate::error::{Code, Error, Result};
 use crate::ingest::job::Job;
 use crate::ingest::jobs::{self, Jobs};
+use crate::ingest::outcomes::{self, OutcomePage};
 use crate::ingest::retry::{self, FailurePage};
-use crate::ingest::{receive, worker};
+use crate::ingest::{forget, receive, worker};
 use crate::rerank::{self, RerankUsage, Reranker};
 use crate::runtime::Pools;
 use crate::search::request::SearchRequest;
@@ -192,7 +193,11 @@ impl Engine {
         let open = Arc::clone(&collections);
         let windows = Arc::new(Windows::default());
         let list = move || open.read().values().cloned().collect();
-        let task = maintenance::run(Arc::clone(&shared), list, Arc::clone(&windows));
+        let forgetting = forget::run(Arc::clone(&shared), list.clone());
+        let maintenance = maintenance::run(Arc::clone(&shared), list, Arc::clone(&windows));
+        let background = async {
+            tokio::join!(maintenance, forgetting);
+        };
         let engine = Arc::new(Engine {
             shared,
             embedders,
@@ -202,7 +207,7 @@ impl Engine {
             collections,
             windows,
             changing: tokio::sync::Mutex::default(),
-            maintenance: parking_lot::Mutex::new(Some(tokio::spawn(task))),
+            maintenance: parking_lot::Mutex::new(Some(tokio::spawn(background))),
             _lock: lock,
         });
         engine.warm();
@@ -435,7 +440,24 @@ impl Engine {
     /// The documents that failed in a job, from after the position `after` in its request; `limit` 1 to 1000.
     pub async fn job_failures(&self, id: &str, after: Option<usize>, limit: usize) -> Result<FailurePage> {
         let job = self.shared.jobs.get(id)?;
-        retry::failures(&self.open_collection(&job.collection)?, &job, after, limit).await
+        let page = retry::failures(&self.open_collection(&job.collection)?, &job, after, limit).await;
+        self.shared.jobs.get(id)?; // what was kept of it is gone where it was forgotten meanwhile
+        page
+    }
+
+    /// What became of each document of a job, from after the position `after` in its request; `limit` 1 to 1000.
+    pub async fn job_documents(
+        &self,
+        id: &str,
+        after: Option<usize>,
+        limit: usize,
+        status: Option<ItemStatus>,
+    ) -> Result<OutcomePage> {
+        let job = self.shared.jobs.get(id)?;
+        let collection = self.open_collection(&job.collection)?;
+        let page = outcomes::outcomes(&collection, job, after, limit, status).await;
+        self.shared.jobs.get(id)?; // what was kept of it is gone where it was forgotten meanwhile
+        page
     }
 
     /// Writes the failed documents of a job again, as a new job.

@@ -49,6 +49,7 @@ fn routes() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(v1::jobs::list))
         .routes(routes!(v1::jobs::show))
         .routes(routes!(v1::jobs::cancel))
+        .routes(routes!(v1::jobs::documents))
         .routes(routes!(v1::jobs::failures))
         .routes(routes!(v1::jobs::retry))
         .routes(routes!(v1::job_events::events))

@@ -174,7 +174,7 @@ mod tests {
             api.paths.paths.values().flat_map(|item| [&item.get, &item.post, &item.delete]).collect();
         assert_eq!(
             (api.paths.paths.len(), operations.iter().filter(|operation| operation.is_some()).count()),
-            (17, 21)
+            (18, 22)
         );
         let mut ids = std::collections::HashSet::new();
         for operation in operations.into_iter().flatten() {

@@ -23,8 +23,10 @@ use crate::store::{DatabaseStorage, Disk, Result, StoreError};
 pub const FORMAT_VERSION: u32 = 1;
 /// Name of the file in the data directory.
 pub const FILE: &str = "catalog.redb";
-/// The catalog stays a few MB; the library's default cache is 1 GiB.
+/// What is read of the catalog at a start stays a few MB; the library's default cache is 1 GiB.
 const CACHE_BYTES: usize = 16 << 20;
+/// Documents of a job in one value.
+const DOCUMENTS_A_VALUE: usize = 1000;
 /// Edits of at most this many callers share a commit.
 const GROUP: usize = 256;
 
@@ -39,6 +41,8 @@ const BATCHES: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("batche
 const TOMBSTONES: TableDefinition<(u64, &str), u64> = TableDefinition::new("tombstones");
 const VERSIONS: TableDefinition<u64, u64> = TableDefinition::new("versions");
 const JOBS: TableDefinition<&str, &[u8]> = TableDefinition::new("jobs");
+/// By job and the first position in its request: not read at a start.
+const JOB_DOCUMENTS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("job_documents");
 
 /// A collection as the catalog keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,6 +96,31 @@ pub struct BatchRecord {
     pub job: String,
 }
 
+/// Documents of a job, in the order of its request.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct JobDocuments {
+    /// Version of the first; the others follow without a gap.
+    pub first_version: u64,
+    /// Position in the request, and id; at least one.
+    pub documents: Vec<(usize, String)>,
+}
+
+impl JobDocuments {
+    /// The edits that list all documents of a job, of which the first has this version.
+    pub fn edits<'a>(
+        collection: u64,
+        job: &'a str,
+        first_version: u64,
+        documents: &'a [(usize, String)],
+    ) -> impl Iterator<Item = Edit> + 'a {
+        let versions = (first_version..).step_by(DOCUMENTS_A_VALUE);
+        versions.zip(documents.chunks(DOCUMENTS_A_VALUE)).map(move |(first_version, some)| {
+            let documents = some.to_vec();
+            Edit::PutJobDocuments(collection, job.to_owned(), JobDocuments { first_version, documents })
+        })
+    }
+}
+
 /// One change of the catalog.
 #[derive(Clone, Debug)]
 pub enum Edit {
@@ -119,7 +148,9 @@ pub enum Edit {
     DropTombstone(u64, String),
     /// Adds or replaces a job of a collection.
     PutJob(u64, Box<Job>),
-    /// Forgets a job.
+    /// Some of the documents that a job of a collection has.
+    PutJobDocuments(u64, String, JobDocuments),
+    /// Forgets a job with the list of its documents.
     DropJob(String),
 }
 
@@ -133,7 +164,8 @@ impl Edit {
             | Edit::PutVersion(id, _)
             | Edit::PutUsage(id, _)
             | Edit::PutTombstone(id, ..)
-            | Edit::PutJob(id, _) => Some(*id),
+            | Edit::PutJob(id, _)
+            | Edit::PutJobDocuments(id, ..) => Some(*id),
             _ => None,
         }
     }
@@ -179,9 +211,10 @@ pub struct State {
     pub jobs: BTreeMap<String, Job>,
 }
 
-struct Waiting {
-    edits: Vec<Edit>,
-    done: oneshot::Sender<Result<()>>,
+/// What somebody waits for.
+enum Waiting {
+    Commit { edits: Vec<Edit>, done: oneshot::Sender<Result<()>> },
+    Documents { job: String, from: usize, done: oneshot::Sender<Result<Option<JobDocuments>>> },
 }
 
 /// The open catalog.
@@ -210,10 +243,21 @@ impl Catalog {
     /// Makes the edits durable, all or none of them, in the order of the calls.
     pub async fn commit(&self, edits: Vec<Edit>) -> Result<()> {
         let (done, receiver) = oneshot::channel();
-        let lost = || StoreError::io("commit to", Path::new(FILE))(std::io::Error::other("it was closed"));
-        self.queue.send(Waiting { edits, done }).map_err(|_| lost())?;
-        receiver.await.map_err(|_| lost())?
+        self.queue.send(Waiting::Commit { edits, done }).map_err(|_| closed("commit to"))?;
+        receiver.await.map_err(|_| closed("commit to"))?
     }
+
+    /// Some documents of a job, from the position `from` in its request; `None`: there are no more.
+    pub async fn job_documents(&self, job: &str, from: usize) -> Result<Option<JobDocuments>> {
+        let (done, receiver) = oneshot::channel();
+        let ask = Waiting::Documents { job: job.to_owned(), from, done };
+        self.queue.send(ask).map_err(|_| closed("read"))?;
+        receiver.await.map_err(|_| closed("read"))?
+    }
+}
+
+fn closed(action: &'static str) -> StoreError {
+    StoreError::io(action, Path::new(FILE))(std::io::Error::other("it was closed"))
 }
 
 /// Makes an empty catalog under another name first: power lost while redb writes its first pages leaves a file
@@ -249,15 +293,24 @@ pub fn verify(disk: Arc<dyn Disk>, dir: &Path) -> Result<()> {
 /// [`Catalog`] is dropped.
 fn serve(mut file: CatalogFile, queue: &mpsc::Receiver<Waiting>) {
     while let Ok(first) = queue.recv() {
-        let mut group = vec![first];
-        while group.len() < GROUP
-            && let Ok(next) = queue.try_recv()
-        {
-            group.push(next);
+        let rest = std::iter::from_fn(|| queue.try_recv().ok());
+        let (mut edits, mut committed, mut questions) = (Vec::new(), Vec::new(), Vec::new());
+        for waiting in std::iter::once(first).chain(rest).take(GROUP) {
+            match waiting {
+                Waiting::Commit { edits: more, done } => {
+                    edits.push(more);
+                    committed.push(done);
+                }
+                Waiting::Documents { job, from, done } => questions.push((job, from, done)),
+            }
         }
-        let result = file.commit(group.iter().flat_map(|waiting| &waiting.edits));
-        for waiting in group {
-            let _ = waiting.done.send(result.clone()); // the caller may have gone away
+        // the callers may have gone away
+        if !committed.is_empty() {
+            let result = file.commit(edits.iter().flatten());
+            committed.into_iter().for_each(|done| drop(done.send(result.clone())));
+        }
+        for (job, from, done) in questions {
+            let _ = done.send(file.job_documents(&job, from));
         }
     }
 }
@@ -341,6 +394,14 @@ impl CatalogFile {
         load(database, &self.path).map_err(|error| self.failed("read", error))
     }
 
+    fn job_documents(&self, job: &str, from: usize) -> Result<Option<JobDocuments>> {
+        let Some(database) = &self.database else {
+            let why = "a commit failed before, and what has reached the disk is not known: restart gleaner";
+            return Err(StoreError::io("read", &self.path)(std::io::Error::other(why)));
+        };
+        job_documents(database, job, from).map_err(|error| self.failed("read", error))
+    }
+
     fn failed(&self, action: &'static str, error: impl Into<redb::Error>) -> StoreError {
         match error.into() {
             redb::Error::Io(source) => StoreError::io(action, &self.path)(std::io::Error::other(source)),
@@ -379,6 +440,7 @@ fn apply<'a>(
         let mut tombstones = transaction.open_table(TOMBSTONES)?;
         let mut versions = transaction.open_table(VERSIONS)?;
         let mut jobs = transaction.open_table(JOBS)?;
+        let mut job_documents = transaction.open_table(JOB_DOCUMENTS)?;
         if meta.get(VERSION)?.is_none() {
             meta.insert(VERSION, u64::from(FORMAT_VERSION))?;
         }
@@ -440,8 +502,13 @@ fn apply<'a>(
                 Edit::PutJob(_, job) => {
                     jobs.insert(job.id.as_str(), json(job).as_slice())?;
                 }
+                Edit::PutJobDocuments(_, job, list) => {
+                    let first = list.documents.first().map_or(0, |(index, _)| *index as u64);
+                    job_documents.insert((job.as_str(), first), json(list).as_slice())?;
+                }
                 Edit::DropJob(id) => {
                     jobs.remove(id.as_str())?;
+                    job_documents.retain_in((id.as_str(), 0)..=(id.as_str(), u64::MAX), |_, _| false)?;
                 }
             }
         }
@@ -503,6 +570,30 @@ fn load(database: &Database, path: &Path) -> Result<State, redb::Error> {
         state.jobs.insert(id.value().to_owned(), job);
     }
     Ok(state)
+}
+
+/// Documents of a job, from the position `from` in its request; as many as one value has.
+fn job_documents(database: &Database, job: &str, from: usize) -> Result<Option<JobDocuments>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let table = match transaction.open_table(JOB_DOCUMENTS) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        table => table?,
+    };
+    let before = table.range((job, 0)..=(job, from as u64))?.next_back().transpose()?;
+    let start = before.map_or(0, |(key, _)| key.value().1);
+    for entry in table.range((job, start)..=(job, u64::MAX))? {
+        let (_, value) = entry?;
+        let unreadable =
+            || redb::Error::Corrupted(format!("the list of documents of job {job} is unreadable"));
+        let mut list: JobDocuments = parse(value.value()).ok_or_else(unreadable)?;
+        let skipped = list.documents.iter().take_while(|(index, _)| *index < from).count();
+        list.documents.drain(..skipped);
+        list.first_version = list.first_version.saturating_add(skipped as u64);
+        if !list.documents.is_empty() {
+            return Ok(Some(list));
+        }
+    }
+    Ok(None)
 }
 
 fn json<T: Serialize>(value: &T) -> Vec<u8> {
@@ -572,5 +663,36 @@ mod tests {
         assert_eq!(b.tombstones["id"], 3);
         assert_eq!((b.record.usage.tokens, b.record.name.as_str()), (11, "b"));
         verify(disk, dir.path()).unwrap();
+    }
+    #[tokio::test]
+    async fn the_documents_of_a_job_are_listed_from_any_position_and_go_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (catalog, _) = Catalog::open(Arc::new(OsDisk), dir.path()).unwrap();
+        catalog.commit(vec![collection(1, "a")]).await.unwrap();
+        // every third position was refused
+        let all: Vec<_> = (0..7000).filter(|n| n % 3 != 0).map(|n| (n, format!("d{n}"))).collect();
+        for job in ["i", "j", "k"] {
+            let own = if job == "j" { &all[..] } else { &all[..1] };
+            catalog.commit(JobDocuments::edits(1, job, 50, own).collect()).await.unwrap();
+        }
+        // of a collection that was dropped meanwhile
+        catalog.commit(JobDocuments::edits(2, "l", 50, &all).collect()).await.unwrap();
+        let listed = async |job: &str, mut from: usize| {
+            let mut listed = Vec::new();
+            while let Some(part) = catalog.job_documents(job, from).await.unwrap() {
+                assert!((1..=DOCUMENTS_A_VALUE).contains(&part.documents.len()));
+                from = part.documents.last().unwrap().0 + 1;
+                listed.extend((part.first_version..).zip(part.documents));
+            }
+            listed
+        };
+        let expected: Vec<_> = (50..).zip(all.clone()).collect();
+        for from in [0, 1, 2, 3, 1499, 1500, 1501, 1502, 5000, 6998, 6999, 7000, usize::MAX] {
+            let later: Vec<_> = expected.iter().filter(|(_, (index, _))| *index >= from).cloned().collect();
+            assert_eq!(listed("j", from).await, later, "{from}");
+        }
+        catalog.commit(vec![Edit::DropJob("j".into())]).await.unwrap();
+        let left = [listed("i", 0).await, listed("j", 0).await, listed("k", 0).await, listed("l", 0).await];
+        assert_eq!(left.map(|list| list.len()), [1, 0, 1, 0]);
     }
 }

@@ -38,6 +38,16 @@ pub fn keep(disk: &dyn Disk, dir: &Path, first_version: u64, failures: &[ItemRes
     inbox::write_lines(disk, dir, &path(dir, first_version), PartKind::Failed, &failed).map(drop)
 }
 
+/// Reads why documents of a batch failed, in the order of the request.
+pub fn read_results(dir: &Path, first_version: u64) -> Result<Vec<ItemResult>> {
+    #[derive(Deserialize)]
+    struct OnlyResult {
+        result: ItemResult,
+    }
+    let failed: Vec<OnlyResult> = inbox::read_lines(&path(dir, first_version), PartKind::Failed)?;
+    Ok(failed.into_iter().map(|failed| failed.result).collect())
+}
+
 /// Reads what failed in a batch, in the order of the request.
 pub fn read(dir: &Path, first_version: u64) -> Result<Vec<Failed>> {
     inbox::read_lines(&path(dir, first_version), PartKind::Failed)

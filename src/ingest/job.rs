@@ -29,7 +29,7 @@ pub struct Job {
     pub embedded: u64,
     /// The first failures (at most 100), by position in the request; `GET /v1/jobs/{id}/failures` lists all.
     pub errors: Vec<ItemResult>,
-    /// Names what is kept of the failed documents; absent: there is nothing to retry.
+    /// Names what is kept of the failed documents; absent: none failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_batch: Option<u64>,
     /// The job that retries its failed documents.

@@ -15,6 +15,8 @@ use crate::ingest::job::{Job, JobState};
 
 /// Ended jobs are forgotten, oldest first, past this many.
 const KEPT: usize = 10_000;
+/// And past this many documents: the catalog lists each.
+const KEPT_DOCUMENTS: u64 = 10_000_000;
 /// Failures a job remembers.
 const KEPT_ERRORS: usize = 100;
 
@@ -27,6 +29,8 @@ pub struct Jobs {
 #[derive(Debug, Default)]
 struct State {
     jobs: BTreeMap<String, Job>,
+    /// How many documents all jobs have.
+    documents: u64,
     /// Of the jobs that have not ended.
     progress: HashMap<String, Arc<Progress>>,
     cancelled: HashSet<String>,
@@ -83,6 +87,15 @@ impl State {
             progress.changed.send_replace(());
         }
     }
+
+    fn remove(&mut self, id: &str) -> Option<Job> {
+        let job = self.jobs.remove(id)?;
+        self.documents = self.documents.saturating_sub(job.documents);
+        self.cancelled.remove(id);
+        self.signal(id); // whoever waits for it hears that it is gone
+        self.progress.remove(id);
+        Some(job)
+    }
 }
 
 impl Jobs {
@@ -93,7 +106,8 @@ impl Jobs {
         }
         let open = jobs.values().filter(|job| !job.state.ended());
         let progress = open.map(|job| (job.id.clone(), Progress::new())).collect();
-        Jobs { state: Mutex::new(State { jobs, progress, cancelled: HashSet::new() }) }
+        let documents = jobs.values().map(|job| job.documents).sum();
+        Jobs { state: Mutex::new(State { jobs, documents, progress, cancelled: HashSet::new() }) }
     }
 
     /// A job for `documents` accepted documents. It is not listed before [`insert`](Self::insert).
@@ -116,18 +130,27 @@ impl Jobs {
         }
     }
 
-    /// Lists a job; returns the edits that forget the oldest ended ones.
-    pub fn insert(&self, job: Job) -> Vec<Edit> {
+    /// Lists a job.
+    pub fn insert(&self, job: Job) {
         let mut state = self.state.lock();
         state.progress.insert(job.id.clone(), Progress::new());
+        state.documents += job.documents;
         state.jobs.insert(job.id.clone(), job);
-        let over = state.jobs.len().saturating_sub(KEPT);
-        let old: Vec<_> = state.jobs.values().filter(|job| job.state.ended()).take(over).collect();
-        let old: Vec<_> = old.into_iter().map(|job| job.id.clone()).collect();
-        for id in &old {
-            state.jobs.remove(id);
+    }
+
+    /// Forgets the oldest jobs that have ended, where there are too many; returns them.
+    pub fn forget_oldest(&self) -> Vec<Job> {
+        let mut state = self.state.lock();
+        let (mut count, mut documents) = (state.jobs.len(), state.documents);
+        let mut old = Vec::new();
+        for job in state.jobs.values().filter(|job| job.state.ended()) {
+            if count <= KEPT && documents <= KEPT_DOCUMENTS {
+                break;
+            }
+            (count, documents) = (count - 1, documents.saturating_sub(job.documents));
+            old.push(job.id.clone());
         }
-        old.into_iter().map(Edit::DropJob).collect()
+        old.iter().filter_map(|id| state.remove(id)).collect()
     }
 
     /// The newest first.
@@ -141,8 +164,9 @@ impl Jobs {
     pub fn get(&self, id: &str) -> Result<Job> {
         let state = self.state.lock();
         state.jobs.get(id).map(|job| state.shown(job)).ok_or_else(|| {
-            let message =
-                format!("there is no job `{id}` (ended jobs are forgotten after {KEPT} newer ones)");
+            let message = format!(
+                "there is no job `{id}` (the newest {KEPT} are remembered, of together {KEPT_DOCUMENTS} documents)"
+            );
             Error::new(Code::JobNotFound, message).with_param("id")
         })
     }
@@ -238,10 +262,7 @@ impl Jobs {
         let mut state = self.state.lock();
         let ids: Vec<_> = state.jobs.values().filter(|job| gone(job)).map(|job| job.id.clone()).collect();
         for id in &ids {
-            state.jobs.remove(id);
-            state.cancelled.remove(id);
-            state.signal(id); // whoever waits for one of them hears that it is gone
-            state.progress.remove(id);
+            state.remove(id);
         }
         ids.into_iter().map(Edit::DropJob).collect()
     }
@@ -261,4 +282,48 @@ impl Jobs {
 /// The current time, RFC 3339 in UTC.
 pub fn now() -> String {
     jiff::Timestamp::now().round(jiff::Unit::Millisecond).unwrap_or_default().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Jobs of these documents each, of which those before `open` have ended.
+    fn jobs(documents: &[u64], open: usize) -> Jobs {
+        let jobs = Jobs::recover(BTreeMap::new());
+        for (at, &documents) in documents.iter().enumerate() {
+            let mut job = Job { id: format!("{at:06}"), ..Jobs::make("c", documents) };
+            jobs.insert(job.clone());
+            if at < open {
+                job.state = JobState::Succeeded;
+                jobs.replace(job);
+            }
+        }
+        jobs
+    }
+
+    fn forgotten(jobs: &Jobs) -> Vec<String> {
+        jobs.forget_oldest().into_iter().map(|job| job.id).collect()
+    }
+
+    #[test]
+    fn the_oldest_jobs_are_forgotten_where_they_are_too_many_or_have_too_many_documents() {
+        assert!(forgotten(&jobs(&[KEPT_DOCUMENTS / 4; 4], 4)).is_empty());
+        let large = jobs(&[4_000_000, 1, 4_000_000, 4_000_000], 3);
+        assert_eq!(forgotten(&large), ["000000"]);
+        assert!(forgotten(&large).is_empty());
+        assert_eq!(large.get("000000").unwrap_err().code, Code::JobNotFound);
+        large.insert(Job { id: "000004".into(), ..Jobs::make("c", 2_500_000) });
+        assert_eq!(forgotten(&large), ["000001", "000002"]);
+        let many = jobs(&[1; KEPT + 2], KEPT + 2);
+        assert_eq!(forgotten(&many), ["000000", "000001"]);
+    }
+
+    #[test]
+    fn a_job_that_has_not_ended_is_not_forgotten() {
+        let open = jobs(&[KEPT_DOCUMENTS; 3], 0);
+        assert!(forgotten(&open).is_empty());
+        assert_eq!(open.forget(|job| job.id == "000001").len(), 1);
+        assert_eq!(open.list(None, 10).len(), 2);
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::collection::Collection;
-use crate::collection::catalog::{BatchRecord, Edit};
+use crate::collection::catalog::{BatchRecord, Edit, JobDocuments};
 use crate::collection::definition::{EmbeddingDefinition, Metric, Storage, VectorDefinition};
 use crate::collection::inbox::{self, AcceptedDocument};
 use crate::collection::publisher::{Operation, Write};
@@ -219,6 +219,7 @@ async fn park(
     let count = documents.len() as u64;
     let first_version = documents.first().map_or(0, |document| document.version);
     let job = Jobs::make(&collection.record.name, count);
+    let listed: Vec<_> = documents.iter().map(|document| (document.index, document.id.clone())).collect();
     let writer = Arc::clone(&collection);
     let bytes = tokio::task::spawn_blocking(move || {
         inbox::write(&*writer.shared.disk, &writer.dir, first_version, &documents)
@@ -228,16 +229,12 @@ async fn park(
     let batch = BatchRecord { first_version, documents: count, bytes, job: job.id.clone() };
     let id = job.id.clone();
     let owner = collection.record.id;
-    let edits = vec![Edit::PutBatch(owner, batch.clone()), Edit::PutJob(owner, Box::new(job.clone()))];
+    let mut edits = vec![Edit::PutBatch(owner, batch.clone()), Edit::PutJob(owner, Box::new(job.clone()))];
+    edits.extend(JobDocuments::edits(owner, &id, first_version, &listed));
     collection.shared.catalog.commit(edits).await?;
     in_flight.hand_over();
-    let forgotten = collection.shared.jobs.insert(job);
+    collection.shared.jobs.insert(job);
     collection.enqueue(batch);
-    if !forgotten.is_empty()
-        && let Err(error) = collection.shared.catalog.commit(forgotten).await
-    {
-        tracing::warn!(%error, "old jobs could not be forgotten");
-    }
     if collection.is_dropped() {
         let forgotten = collection.shared.jobs.forget(|job| job.id == id);
         collection.shared.catalog.commit(forgotten).await?;

@@ -1,5 +1,6 @@
 //! What failed in a job: listed page by page, and tried again.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -7,10 +8,10 @@ use utoipa::ToSchema;
 
 use crate::collection::Collection;
 use crate::collection::catalog::Edit;
-use crate::collection::failed::{self, Failed};
+use crate::collection::failed;
 use crate::document::{ItemResult, WriteResponse};
 use crate::error::{Code, Error, Result};
-use crate::ingest::job::Job;
+use crate::ingest::job::{Job, JobState};
 use crate::ingest::receive;
 
 /// A page of the documents that failed in a job.
@@ -30,10 +31,7 @@ pub async fn failures(
     after: Option<usize>,
     limit: usize,
 ) -> Result<FailurePage> {
-    let mut failures: Vec<ItemResult> = match job.failed_batch {
-        Some(batch) => read(collection, batch).await?.into_iter().map(|failed| failed.result).collect(),
-        None => job.errors.clone(),
-    };
+    let mut failures = all_failures(collection, job).await?;
     failures.retain(|failure| after.is_none_or(|after| failure.index > after));
     let more = failures.len() > limit;
     failures.truncate(limit);
@@ -41,17 +39,29 @@ pub async fn failures(
     Ok(FailurePage { failures, next })
 }
 
+/// All failures of a job, in the order of the request.
+pub(super) async fn all_failures(collection: &Collection, job: &Job) -> Result<Vec<ItemResult>> {
+    match job.failed_batch {
+        Some(batch) => read(collection, batch, failed::read_results).await,
+        None => Ok(Vec::new()),
+    }
+}
+
 /// Writes the failed documents of a job again, as a new job. A document of which a later version was accepted
-/// is left out.
+/// is left out. The job keeps its failures; it can be retried again where no job came of it, or one that was cancelled.
 pub async fn retry(collection: Arc<Collection>, mut job: Job) -> Result<WriteResponse> {
     let nothing = |why: &str| Err(Error::new(Code::NothingToRetry, format!("the job `{}` {why}", job.id)));
     if !job.state.ended() {
         return nothing("has not ended");
     }
-    let Some(batch) = job.failed_batch else {
-        return nothing("has no failed documents, or they were retried already");
-    };
-    let documents = read(&collection, batch).await?.into_iter().filter_map(|failed| failed.document);
+    let Some(batch) = job.failed_batch else { return nothing("has no failed documents") };
+    if let Some(retry) = &job.retried_by
+        && !collection.shared.jobs.get(retry).is_ok_and(|retry| retry.state == JobState::Cancelled)
+    {
+        return nothing(&format!("was retried already, by the job `{retry}`: retry that one"));
+    }
+    let failed = read(&collection, batch, failed::read).await?;
+    let documents = failed.into_iter().filter_map(|failed| failed.document);
     let reader = Arc::clone(&collection);
     let documents: Vec<_> = documents.collect();
     let still_wanted = move || {
@@ -67,18 +77,19 @@ pub async fn retry(collection: Arc<Collection>, mut job: Job) -> Result<WriteRes
     };
     let items = collection.shared.pools.search.run(still_wanted).await??;
     let response = receive::write(Arc::clone(&collection), items, false).await?;
-    (job.retried_by, job.failed_batch) = (response.job_id.clone(), None);
+    job.retried_by = response.job_id.clone();
     let edit = Edit::PutJob(collection.record.id, Box::new(job.clone()));
     collection.shared.catalog.commit(vec![edit]).await?;
     collection.shared.jobs.replace(job);
-    if let Err(error) = collection.shared.disk.remove(&failed::path(&collection.dir, batch)) {
-        tracing::warn!(%error, "a left-over file could not be removed; the next start tries again");
-    }
     Ok(response)
 }
 
-async fn read(collection: &Arc<Collection>, batch: u64) -> Result<Vec<Failed>> {
+async fn read<T: Send + 'static>(
+    collection: &Collection,
+    batch: u64,
+    read: fn(&Path, u64) -> crate::store::Result<T>,
+) -> Result<T> {
     let dir = collection.dir.clone();
-    let read = tokio::task::spawn_blocking(move || failed::read(&dir, batch)).await;
+    let read = tokio::task::spawn_blocking(move || read(&dir, batch)).await;
     Ok(read.map_err(|_| Error::internal("reading what failed broke off"))??)
 }

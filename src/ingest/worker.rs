@@ -117,9 +117,7 @@ async fn prepare_group(collection: &Arc<Collection>, records: Vec<BatchRecord>) 
                     waiting.extend(documents);
                 }
                 // the accepted text is lost: every document of the batch says so
-                Err(error) => {
-                    failures = (0..record.documents as usize).map(|at| failure(at, None, &error)).collect();
-                }
+                Err(error) => failures = all_lost(collection, &record, &error).await,
             }
         }
         batches.push(PreparedBatch { record, indexed: 0, failures, usage: Usage::default() });
@@ -168,6 +166,21 @@ async fn read(collection: &Arc<Collection>, first_version: u64) -> Result<Vec<Ac
     tokio::task::spawn_blocking(move || Ok(inbox::read(&dir, first_version)?))
         .await
         .map_err(|_| Error::internal("reading a batch broke off"))?
+}
+
+/// Every document of a batch that cannot be read fails; the catalog knows which they are.
+async fn all_lost(collection: &Collection, record: &BatchRecord, error: &Error) -> Vec<ItemResult> {
+    let (mut lost, mut from) = (Vec::with_capacity(record.documents as usize), 0);
+    while let Ok(Some(list)) = collection.shared.catalog.job_documents(&record.job, from).await {
+        for (index, id) in list.documents {
+            from = index.saturating_add(1);
+            lost.push(failure(index, Some(id), error));
+        }
+    }
+    // and where it does not, that many failed
+    let unknown = lost.len()..record.documents as usize;
+    lost.extend(unknown.map(|at| failure(at, None, error)));
+    lost
 }
 
 /// Prepares documents together; where that breaks off, one by one, so that only the one at fault fails.

@@ -35,6 +35,8 @@ struct Writer {
     words: usize,
     /// By document, in order; the first is what the last check found.
     attempts: Vec<Vec<Attempt>>,
+    /// Jobs that were acknowledged since the last check, each with the ids of its documents.
+    jobs: Vec<(String, Vec<String>)>,
     acknowledged: usize,
 }
 
@@ -52,7 +54,7 @@ impl Writer {
         let nothing = || vec![Attempt { text: None, acknowledged: true }];
         let attempts = (0..DOCUMENTS).map(|_| nothing()).collect();
         let random = Random::new(seed ^ (number as u64 + 1) << 32);
-        Writer { number, random, words: 0, attempts, acknowledged: 0 }
+        Writer { number, random, words: 0, attempts, jobs: Vec::new(), acknowledged: 0 }
     }
 
     /// Writes and deletes until the server is gone.
@@ -88,6 +90,7 @@ impl Writer {
     fn write(&mut self, api: &Api, count: usize) -> bool {
         let mut lines = String::new();
         let mut tried: BTreeMap<usize, String> = BTreeMap::new();
+        let mut ids = Vec::new();
         for _ in 0..count {
             let (document, text) = (self.random.below(DOCUMENTS), self.text());
             let group = document % GROUPS;
@@ -95,6 +98,7 @@ impl Writer {
             lines +=
                 &json!({"id": id(self.number, document), "text": text, "metadata": metadata}).to_string();
             lines.push('\n');
+            ids.push(id(self.number, document));
             tried.insert(document, text); // the last of the same id wins
         }
         let wait = self.random.one_in(2);
@@ -109,6 +113,7 @@ impl Writer {
         let Ok(answer) = api.try_send(request) else { return false };
         let body = answer.expect(if wait { 200 } else { 202 });
         assert_eq!((&body["accepted"], &body["failed"]), (&json!(count), &json!(0)), "{body}");
+        self.jobs.extend(body["job_id"].as_str().map(|job| (job.to_owned(), ids)));
         self.acknowledge(tried.keys().copied());
         true
     }
@@ -187,6 +192,26 @@ fn read(api: &Api) {
     }
 }
 
+/// A job that was acknowledged knows all its documents, and what became of each.
+fn check_jobs(api: &Api, writer: &mut Writer, live: &BTreeMap<String, String>) {
+    let mut indexed = BTreeSet::new();
+    for (job, ids) in std::mem::take(&mut writer.jobs) {
+        let page = api.get(&format!("/v1/jobs/{job}/documents?limit=1000")).expect(200);
+        let documents = page["documents"].as_array().unwrap();
+        let listed: Vec<_> = documents.iter().map(|document| document["id"].as_str().unwrap()).collect();
+        assert_eq!(listed, ids, "{job}");
+        for document in documents {
+            let id = document["id"].as_str().unwrap();
+            match document["status"].as_str().unwrap() {
+                "indexed" => assert!(indexed.insert(id.to_owned()), "{id} is indexed twice"),
+                "superseded" => assert!(live.contains_key(id), "{id}"),
+                status => assert!(status == "deleted" && !live.contains_key(id), "{document}"),
+            }
+        }
+    }
+    assert!(indexed.iter().all(|id| live.contains_key(id)));
+}
+
 /// Compares what a restarted server has with what was acknowledged.
 fn check(api: &Api, writers: &mut [Writer], random: &mut Random) {
     api.settle("c");
@@ -195,6 +220,7 @@ fn check(api: &Api, writers: &mut [Writer], random: &mut Random) {
     let listed = listed["documents"].as_array().unwrap().iter().map(|found| found["id"].as_str().unwrap());
     assert_eq!(listed.collect::<BTreeSet<_>>(), indexed.keys().map(String::as_str).collect());
     for writer in writers {
+        check_jobs(api, writer, &indexed);
         for (document, attempts) in writer.attempts.iter_mut().enumerate() {
             let id = id(writer.number, document);
             let answer = api.get(&document_path("c", &id));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gleaner::collection::definition::{Definition, VectorDefinition};
-use gleaner::document::Document;
+use gleaner::document::{Document, ItemStatus};
 use gleaner::engine::Engine;
 use gleaner::search::request::{GroupBy, Mode, SearchRequest};
 use gleaner::search::response::{SearchResponse, StageState};
@@ -258,7 +258,8 @@ async fn a_damaged_inbox_batch_fails_in_its_job() {
     let job = {
         // a closing engine still accepts nothing, so the batch is parked by stopping right after it
         let posted = Document { vector: Some(vec![1.0, 0.0]), ..document("lost", "lost") };
-        let job = engine.write("c", items([posted]), false).await.unwrap().job_id.unwrap();
+        let refused = document("refused", "without a vector");
+        let job = engine.write("c", items([refused, posted]), false).await.unwrap().job_id.unwrap();
         engine.shutdown().await;
         job
     };
@@ -279,6 +280,12 @@ async fn a_damaged_inbox_batch_fails_in_its_job() {
         let error = job.errors[0].error.as_ref().unwrap();
         assert_eq!(error.code, "corrupt_data");
         assert!(names_file(&error.message, &inbox[0]), "{}", error.message);
+        // the catalog still knows which document that was
+        let listed = engine.job_documents(&job.id, None, 10, None).await.unwrap().documents;
+        assert_eq!(listed.len(), 1);
+        assert_eq!((listed[0].index, listed[0].id.as_deref()), (1, Some("lost")));
+        assert_eq!((listed[0].status, listed[0].error.as_ref()), (ItemStatus::Failed, Some(error)));
+        assert_eq!((job.errors[0].index, &job.errors[0].id), (1, &listed[0].id));
     } else {
         assert_eq!((job.indexed, job.failed), (1, 0));
     }

@@ -12,6 +12,7 @@ mod dispatch;
 mod engine;
 mod filters;
 mod format;
+mod job_documents;
 mod job_events;
 mod job_retry;
 mod jobs;

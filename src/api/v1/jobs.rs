@@ -8,9 +8,10 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::extract::{Path, Query, in_range};
 use crate::api::openapi::{BadPath, CollectionMissing, Ended, JobMissing, NotRetried, Refused, WriteRefused};
 use crate::api::state::{ApiState, OpenEngine};
-use crate::document::WriteResponse;
+use crate::document::{ItemStatus, WriteResponse};
 use crate::error::Result;
 use crate::ingest::job::Job;
+use crate::ingest::outcomes::OutcomePage;
 use crate::ingest::retry::FailurePage;
 
 /// Which jobs are listed.
@@ -129,6 +130,45 @@ pub(in crate::api) async fn failures(
     let limit = in_range("limit", query.limit.unwrap_or(100), 1..=1000)?;
     let after = query.after.map(|after| after as usize);
     engine.job_failures(&path.id, after, limit).await.map(axum::Json)
+}
+
+/// Which documents of a job are listed.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::api) struct OutcomesQuery {
+    /// Only documents of this status.
+    status: Option<ItemStatus>,
+    /// `next` of the page before: only documents at a later position in the request.
+    #[param(value_type = Option<u64>, maximum = 4_294_967_295u32)]
+    after: Option<u32>,
+    /// The most documents a page.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<usize>,
+}
+
+/// Lists what became of each document of a job.
+///
+/// In the order of its request, without those that the write refused. `accepted`: it waits for the job to begin.
+/// `indexing`: the job is at work. `indexed`: it is searchable as it was sent. `superseded`, `deleted`: a later write took
+/// its place, or it was deleted. `failed`, `cancelled`: it was not written; that stays so, a retry is a job of its own.
+/// With `status`, a page may hold fewer documents than `limit`, or none: it is the last where `next` is absent.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/documents",
+    operation_id = "list_job_documents",
+    tag = "jobs",
+    params(JobPath, OutcomesQuery),
+    responses((status = 200, description = "A page", body = OutcomePage), BadPath, JobMissing, Refused)
+)]
+pub(in crate::api) async fn documents(
+    OpenEngine(engine): OpenEngine,
+    Path(path): Path<JobPath>,
+    Query(query): Query<OutcomesQuery>,
+) -> Result<axum::Json<OutcomePage>> {
+    let limit = in_range("limit", query.limit.unwrap_or(100), 1..=1000)?;
+    let after = query.after.map(|after| after as usize);
+    engine.job_documents(&path.id, after, limit, query.status).await.map(axum::Json)
 }
 
 /// Retries the failed documents of a job.

@@ -475,9 +475,8 @@ impl Engine {
 
     /// Cancels a job: what it has not indexed yet is dropped. Returns it as it then stands.
     pub async fn cancel_job(&self, id: &str) -> Result<Job> {
-        let job = self.shared.jobs.cancel(id)?;
-        self.open_collection(&job.collection)?.signal();
-        self.shared.jobs.wait(id).await
+        let job = self.shared.jobs.get(id)?;
+        worker::cancel(&self.open_collection(&job.collection)?, id).await
     }
 
     /// Returns when everything accepted is searchable, and (`graphs`) compaction and graph builds are done too.

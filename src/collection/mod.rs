@@ -305,6 +305,13 @@ impl Collection {
         self.worker_wake.notify_one();
     }
 
+    /// Takes the batch of a job out again, where the worker has not taken it up.
+    pub fn take_back(&self, job: &str) -> Option<BatchRecord> {
+        let mut batches = self.batches.lock();
+        let at = batches.iter().position(|batch| batch.job == job)?;
+        batches.remove(at)
+    }
+
     /// Bytes of the batches that wait for the worker.
     pub fn waiting_bytes(&self) -> u64 {
         self.batches.lock().iter().map(|batch| batch.bytes).sum()

@@ -5,7 +5,7 @@
 //! version too: it removes what is searchable at once, and its tombstone removes older versions that are
 //! published after it. A tombstone is forgotten when nothing older is on its way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::collection::catalog::{BatchRecord, Edit};
 
@@ -80,6 +80,24 @@ impl Order {
     pub fn accept_delete(&mut self) -> u64 {
         self.next_version += 1;
         self.next_version - 1
+    }
+
+    /// The write that began at `first` is to be given up: of its ids, versions that are older and on their way are the
+    /// latest again.
+    pub fn withdraw(&mut self, first: u64) {
+        let Order { in_flight, pending, .. } = self;
+        let Some(withdrawn) = in_flight.get(&first) else { return };
+        let own: HashSet<&String> = withdrawn.ids.iter().flatten().collect();
+        let end = first + withdrawn.documents;
+        for (&older, write) in in_flight.range(..first) {
+            for (version, id) in (older..).zip(write.ids.iter().flatten()) {
+                if own.contains(id)
+                    && let Some(latest) = pending.get_mut(id).filter(|latest| **latest < end)
+                {
+                    *latest = version; // the last that is set is the latest of them
+                }
+            }
+        }
     }
 
     /// The write that began at `first` is published (or given up).
@@ -177,6 +195,23 @@ mod tests {
         order.finish(later);
         assert_eq!(order.pending_documents(), 0);
         assert!(order.bury(1, "b", order.next_version).is_none());
+    }
+
+    #[test]
+    fn a_write_that_is_withdrawn_gives_way_to_older_ones() {
+        let mut order = Order::recover(9, &[], BTreeMap::new());
+        order.accept(ids(&["a", "b"]));
+        order.accept(ids(&["a"]));
+        let withdrawn = order.accept(ids(&["a", "a", "b", "c", "d"]));
+        let newer = order.accept(ids(&["b", "c"]));
+        order.withdraw(withdrawn);
+        order.finish(withdrawn);
+        assert!(order.is_pending("a", 13) && !order.is_pending("a", 12) && !order.has_newer("a", 12));
+        assert!(order.has_newer("b", newer - 1) && order.has_newer("c", newer));
+        assert!(!order.is_pending("d", u64::MAX));
+        order.finish(10);
+        order.finish(12);
+        assert!(!order.is_pending("a", u64::MAX) && order.has_newer("b", newer - 1));
     }
 
     #[test]

@@ -191,14 +191,14 @@ impl Jobs {
     }
 
     /// Asks for a job to be cancelled.
-    pub fn cancel(&self, id: &str) -> Result<Job> {
+    pub fn cancel(&self, id: &str) -> Result<()> {
         let job = self.get(id)?;
         if job.state.ended() {
             let message = format!("the job `{id}` has already ended");
             return Err(Error::new(Code::JobEnded, message).with_param("id"));
         }
         self.state.lock().cancelled.insert(id.to_owned());
-        Ok(job)
+        Ok(())
     }
 
     /// Whether somebody asked for the job to be cancelled.

@@ -16,6 +16,7 @@ use crate::collection::publisher::{BuiltSegment, Operation, newest_of_each};
 use crate::dispatch::Usage;
 use crate::document::ItemResult;
 use crate::error::{Code, Error, Result};
+use crate::ingest::job::Job;
 use crate::ingest::jobs::Progress;
 use crate::ingest::prepare::{self, OnProgress, Prepared, Step};
 use crate::ingest::receive::failure;
@@ -85,7 +86,7 @@ pub async fn run(collection: Arc<Collection>) {
     let bytes = if capped { 0 } else { GROUP_BYTES };
     while let Some(records) = collection.take_batches(bytes).await {
         let Some(group) = prepare_group(&collection, records).await else { break };
-        if sender.send(group).await.is_err() {
+        if !group.batches.is_empty() && sender.send(group).await.is_err() {
             break;
         }
     }
@@ -104,7 +105,12 @@ async fn prepare_group(collection: &Arc<Collection>, records: Vec<BatchRecord>) 
     let mut wanted = Vec::new();
     for record in records {
         let mut failures = Vec::new();
-        if !jobs.is_cancelled(&record.job) {
+        let cancelled = jobs.is_cancelled(&record.job);
+        // at once: the others may take long. Where the disk refuses, it is tried again with them
+        if cancelled && drop_cancelled(collection, &record).await.is_ok() {
+            continue;
+        }
+        if !cancelled {
             jobs.start(&record.job);
             wanted.push(record.job.clone());
             match read(collection, record.first_version).await {
@@ -159,6 +165,34 @@ async fn prepare_group(collection: &Arc<Collection>, records: Vec<BatchRecord>) 
         batches[batch_of[&version]].failures.push(failed);
     }
     Some(PreparedGroup { batches, documents: Arc::new(prepared.documents) })
+}
+
+/// Cancels a job: returns it as it has ended.
+pub async fn cancel(collection: &Arc<Collection>, id: &str) -> Result<Job> {
+    let jobs = &collection.shared.jobs;
+    jobs.cancel(id)?;
+    collection.signal(); // where it is under way, that stops
+    if let Some(record) = collection.take_back(id) {
+        let collection = Arc::clone(collection);
+        // a task of its own: whoever asked may go away
+        let task = tokio::spawn(async move {
+            let dropped = drop_cancelled(&collection, &record).await;
+            if dropped.is_err() {
+                collection.enqueue(record); // the worker tries again
+            }
+            dropped
+        });
+        task.await.map_err(|_| Error::internal("cancelling broke off"))??;
+    }
+    jobs.wait(id).await
+}
+
+/// Ends the job of a batch of which nothing is published.
+async fn drop_cancelled(collection: &Arc<Collection>, record: &BatchRecord) -> Result<()> {
+    collection.order().withdraw(record.first_version);
+    let jobs = collection.shared.jobs.ended_by_cancel(&record.job).into_iter().collect();
+    let built = BuiltSegment { record: None, jobs, batches: vec![record.first_version] };
+    collection.publish(|done| Operation::Segment(Box::new(built), done)).await
 }
 
 async fn read(collection: &Arc<Collection>, first_version: u64) -> Result<Vec<AcceptedDocument>> {

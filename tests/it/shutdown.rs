@@ -162,6 +162,52 @@ fn a_cancelled_job_does_not_wait_for_its_provider_and_the_others_go_on() {
     assert_eq!(server.get("/v1/collections/c/stats").expect(200)["documents"], 8);
 }
 
+#[test]
+fn a_job_that_waits_behind_a_silent_provider_is_cancelled_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let (provider, silent) = silent_from(0);
+    let server = start(data.path());
+    create(&server, "c", &provider, 1);
+    let running = post(&server, "c", 0, 8);
+    eventually("it waits for its provider", || provider.requests() == 1);
+    // the second replaces documents of the first
+    let [queued, together, kept] =
+        [post(&server, "c", 4, 8), post(&server, "c", 20, 8), post(&server, "c", 30, 8)];
+    let cancel = |job: &String| {
+        let begun = Instant::now();
+        let cancelled = server.post(&format!("{job}/cancel"), &json!({})).expect(200);
+        assert_eq!((&cancelled["state"], &cancelled["indexed"]), (&json!("cancelled"), &json!(0)));
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+        assert_eq!(server.post(&format!("{job}/cancel"), &json!({})).refusal().1, "job_ended");
+    };
+    cancel(&queued);
+    assert_eq!(server.get(&running).expect(200)["state"], "running");
+    assert_eq!(server.get(&kept).expect(200)["state"], "queued");
+    assert_eq!(provider.requests(), 1, "nobody else was disturbed");
+    assert_eq!(server.get("/v1/collections/c/stats").expect(200)["pending_documents"], 24);
+    // the first still has its own versions of them, and only those
+    assert_eq!(server.delete("/v1/collections/c/documents/d5").expect(200)["deleted"], 1);
+    assert_eq!(server.delete("/v1/collections/c/documents/d9").refusal().1, "document_not_found");
+    cancel(&running);
+    // taken up together with others, which stay silent
+    eventually("the others wait", || provider.requests() == 2);
+    cancel(&together);
+    eventually("the last waits alone", || provider.requests() == 3);
+    assert_eq!(server.get(&kept).expect(200)["state"], "running");
+    server.kill();
+
+    silent.store(false, Ordering::Relaxed);
+    let server = start(data.path());
+    assert_eq!(ended(&server, &kept)["indexed"], 8);
+    for job in [&queued, &running, &together] {
+        assert_eq!(server.get(job).expect(200)["state"], "cancelled");
+    }
+    assert_eq!(server.get("/v1/collections/c/stats").expect(200)["documents"], 8);
+    assert!(server.stop().success());
+    let report = verify(data.path());
+    assert_eq!((&report["problems"], &report["leftovers"]), (&json!([]), &json!([])));
+}
+
 #[cfg(feature = "builtin-model")]
 #[test]
 fn a_model_on_this_machine_is_interrupted_and_goes_on_at_the_next_start() {

@@ -176,6 +176,7 @@ impl Engine {
             jobs: Jobs::recover(state.jobs.clone()),
             max_waiting_bytes,
             last_id: recovery::last_id(&state).into(),
+            leaving: false.into(),
             stopping: false.into(),
             maintenance: tokio::sync::Notify::new(),
             pools: pools.clone(),
@@ -351,7 +352,7 @@ impl Engine {
     }
 
     /// Writes documents; bad items are reported by index and the others are kept. `wait`: returns when they are
-    /// searchable; otherwise when they are on disk, with the job that indexes them.
+    /// searchable; otherwise, or where a shutdown begins first, when they are on disk, with the job that indexes them.
     pub async fn write(&self, name: &str, items: Vec<BatchItem>, wait: bool) -> Result<WriteResponse> {
         receive::write(self.open_for_writing(name)?, items, wait).await
     }
@@ -493,6 +494,13 @@ impl Engine {
     /// Whether requests are served: true from the end of `open` until shutdown begins.
     pub fn ready(&self) -> bool {
         !self.shared.is_stopping()
+    }
+
+    /// Says that a [`shutdown`](Self::shutdown) will follow. Until then everything is served, but a write that waits for
+    /// a model until it is searchable becomes a job, which the next start goes on with.
+    pub fn begin_shutdown(&self) {
+        self.shared.leaving.store(true, Ordering::Release);
+        self.collections.read().values().for_each(|collection| collection.signal());
     }
 
     /// Stops background work, finishes the commit under way and parks the rest for the next start. Requests to providers

@@ -55,9 +55,12 @@ impl ApiState {
         &self.0.settings
     }
 
-    /// Ends what would go on for as long as the client likes: shutdown has begun.
+    /// Ends what would go on for as long as a client or a provider likes: shutdown has begun.
     pub(super) fn stop(&self) {
         self.0.stopping.send_replace(true);
+        if let Some(engine) = self.engine() {
+            engine.begin_shutdown();
+        }
     }
 
     /// Tells when shutdown begins.

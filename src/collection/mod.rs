@@ -63,6 +63,8 @@ pub struct Shared {
     pub max_waiting_bytes: u64,
     /// The last id given to a collection or segment.
     pub last_id: AtomicU64,
+    /// Set once: a shutdown has begun, so what is not searchable yet is left for the next start.
+    pub leaving: AtomicBool,
     /// Set once: background work breaks off at its next step.
     pub stopping: AtomicBool,
     /// Wakes maintenance.
@@ -73,6 +75,11 @@ impl Shared {
     /// An id that names a folder or the files of a segment.
     pub fn new_id(&self) -> u64 {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether a shutdown has begun: nothing is taken up, and no write waits until it is searchable.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     /// Whether the engine is shutting down.
@@ -317,8 +324,8 @@ impl Collection {
         self.batches.lock().iter().map(|batch| batch.bytes).sum()
     }
 
-    /// Takes up batches of together at most `bytes` bytes (at least one), oldest first; waits for one.
-    /// `None` when the collection closes.
+    /// Takes up batches of together at most `bytes` bytes (at least one), oldest first; waits for one. Takes up none once
+    /// a shutdown has begun. `None` when the collection closes.
     pub async fn take_batches(&self, bytes: u64) -> Option<Vec<BatchRecord>> {
         loop {
             if self.is_closed() {
@@ -329,6 +336,7 @@ impl Collection {
                 let mut taken = Vec::new();
                 let mut sum = 0;
                 while let Some(batch) = batches.front()
+                    && !self.shared.is_leaving()
                     && (taken.is_empty() || sum + batch.bytes <= bytes)
                 {
                     sum += batch.bytes;

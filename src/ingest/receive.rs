@@ -12,6 +12,7 @@ use crate::collection::publisher::{Operation, Write};
 use crate::dispatch::Usage;
 use crate::document::{BatchItem, Document, ItemResult, ItemStatus, WriteResponse, check_id};
 use crate::error::{Code, Error, Result};
+use crate::ingest::job::Job;
 use crate::ingest::jobs::Jobs;
 use crate::ingest::prepare;
 use crate::text::metadata;
@@ -19,8 +20,9 @@ use crate::text::metadata;
 /// Longest title and uri in bytes.
 const MAX_TITLE_BYTES: usize = 16 * 1024;
 
-/// Writes documents. `wait`: returns when they are searchable; otherwise when they are on disk. Runs to its
-/// end once started, whatever becomes of the caller, except that preparing stops with a caller that waits.
+/// Writes documents. `wait`: returns when they are searchable; otherwise, or where a shutdown begins first, when they
+/// are on disk. Runs to its end once started, whatever becomes of the caller, except that preparing stops with a caller
+/// that waits.
 pub async fn write(collection: Arc<Collection>, items: Vec<BatchItem>, wait: bool) -> Result<WriteResponse> {
     let mut results: Vec<ItemResult> = Vec::with_capacity(items.len());
     let mut documents = Vec::with_capacity(items.len());
@@ -46,17 +48,31 @@ pub async fn write(collection: Arc<Collection>, items: Vec<BatchItem>, wait: boo
     if !wait {
         check_room(&collection)?;
     }
-    let in_flight = InFlight::accept(&collection, &mut documents);
+    let mut in_flight = InFlight::accept(&collection, &mut documents);
+    let mut spent = Usage::default();
     if wait {
-        let (outcomes, usage) = publish_now(&collection, documents, in_flight).await?;
-        for outcome in outcomes {
-            let index = outcome.index;
-            results[index] = outcome;
+        // a copy, for where it stops: only an embedder is waited for
+        let copy = if collection.embedder.is_some() { documents.clone() } else { Vec::new() };
+        match publish_now(&collection, documents, in_flight).await? {
+            Published::Now(outcomes, usage) => {
+                for outcome in outcomes {
+                    let index = outcome.index;
+                    results[index] = outcome;
+                }
+                return Ok(response(None, results, usage));
+            }
+            Published::Stopped(..) if collection.is_closed() => {
+                let message =
+                    "the collection is closing, nothing was written: send the documents again later";
+                return Err(Error::new(Code::Unavailable, message));
+            }
+            Published::Stopped(given_back, usage) => {
+                (documents, in_flight, spent) = (copy, given_back, usage)
+            }
         }
-        return Ok(response(None, results, usage));
     }
     // a task of its own: once the batch is named by the catalog, the worker must hear of it
-    let task = tokio::spawn(park(collection, documents, in_flight));
+    let task = tokio::spawn(park(collection, documents, in_flight, spent));
     let job = task.await.map_err(|_| Error::internal("a write broke off"))??;
     Ok(response(Some(job), results, Usage::default()))
 }
@@ -174,18 +190,26 @@ impl Drop for InFlight {
     }
 }
 
-/// Prepares and publishes; returns the outcome of each document, and what embedding them cost.
+/// How far a write came.
+enum Published {
+    /// The outcome of each document, and what embedding them cost.
+    Now(Vec<ItemResult>, Usage),
+    /// Preparing stopped, after it had cost this much.
+    Stopped(InFlight, Usage),
+}
+
+/// Prepares and publishes, or stops where a shutdown begins or the collection closes.
 async fn publish_now(
     collection: &Arc<Collection>,
     documents: Vec<AcceptedDocument>,
     in_flight: InFlight,
-) -> Result<(Vec<ItemResult>, Usage)> {
+) -> Result<Published> {
     let mut places: Vec<_> =
         documents.iter().map(|document| (document.version, document.index, document.id.clone())).collect();
-    let prepared = prepare::prepare(collection, documents, &|_, _, _| {}, &|| false).await?;
+    let leaving = || collection.shared.is_leaving();
+    let prepared = prepare::prepare(collection, documents, &|_, _, _| {}, &leaving).await?;
     if prepared.stopped {
-        let message = "the collection is closing, nothing was written: send the documents again later";
-        return Err(Error::new(Code::Unavailable, message));
+        return Ok(Published::Stopped(in_flight, prepared.usage));
     }
     let mut outcomes: Vec<_> = prepared.failures.into_iter().map(|(_, failed)| failed).collect();
     places.retain(|(_, index, _)| !outcomes.iter().any(|failed| failed.index == *index));
@@ -207,18 +231,20 @@ async fn publish_now(
             outcomes.push(ItemResult { index, id: Some(id), status, error: None });
         }
     }
-    Ok((outcomes, prepared.usage))
+    Ok(Published::Now(outcomes, prepared.usage))
 }
 
-/// Makes the batch and its job durable and gives them to the worker. Returns the job's id.
+/// Makes the batch and its job, which has cost that much already, durable and gives them to the worker. Returns the job's
+/// id.
 async fn park(
     collection: Arc<Collection>,
     documents: Vec<AcceptedDocument>,
     in_flight: InFlight,
+    spent: Usage,
 ) -> Result<String> {
     let count = documents.len() as u64;
     let first_version = documents.first().map_or(0, |document| document.version);
-    let job = Jobs::make(&collection.record.name, count);
+    let job = Job { usage: spent, ..Jobs::make(&collection.record.name, count) };
     let listed: Vec<_> = documents.iter().map(|document| (document.index, document.id.clone())).collect();
     let writer = Arc::clone(&collection);
     let bytes = tokio::task::spawn_blocking(move || {

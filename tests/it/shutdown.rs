@@ -133,6 +133,37 @@ fn writes_searches_and_rerankings_that_wait_end_with_the_grace() {
 }
 
 #[test]
+fn a_write_that_waits_when_a_shutdown_begins_is_kept_as_a_job() {
+    let data = tempfile::tempdir().unwrap();
+    let (provider, silent) = silent_from(0);
+    let mut command = serve(data.path());
+    command.env("GLEANER_SHUTDOWN_GRACE_S", "3000");
+    let server = Server::launch(command, None);
+    create(&server, "c", &provider, 1);
+    let request = server.request("POST", "/v1/collections/c/documents?wait=true");
+    let body = json!({"documents": [{"id": "blank", "text": " "}, {"id": "new", "text": "A new passage."}]});
+    let request = request.header("content-type", "application/json").body(body.to_string());
+    let api = (*server).clone();
+    let answer = std::thread::spawn(move || api.try_send(request).unwrap());
+    eventually("it waits for its provider", || provider.requests() == 1);
+    stops_soon(server);
+    let answer = answer.join().unwrap().expect(202);
+    assert_eq!((&answer["accepted"], &answer["failed"]), (&json!(1), &json!(1)));
+    let result = &answer["results"][1];
+    assert_eq!((&result["id"], &result["status"]), (&json!("new"), &json!("accepted")));
+    assert_eq!(provider.requests(), 1, "nothing is sent after SIGTERM");
+    let report = verify(data.path());
+    assert_eq!((&report["problems"], &report["leftovers"]), (&json!([]), &json!([])));
+
+    silent.store(false, Ordering::Relaxed);
+    let server = start(data.path());
+    let job = format!("/v1/jobs/{}", answer["job_id"].as_str().unwrap());
+    assert_eq!(ended(&server, &job)["indexed"], 1);
+    let listed = server.get(&format!("{job}/documents")).expect(200);
+    assert_eq!(listed["documents"], json!([{"index": 1, "id": "new", "status": "indexed"}]));
+}
+
+#[test]
 fn a_cancelled_job_does_not_wait_for_its_provider_and_the_others_go_on() {
     let data = tempfile::tempdir().unwrap();
     let (provider, silent) = silent_from(2);

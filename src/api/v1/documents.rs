@@ -23,7 +23,7 @@ use crate::search::request::FilterSchema;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::api) struct WriteQuery {
-    /// Answer when the documents are searchable; otherwise when they are on disk.
+    /// Answer when the documents are searchable; otherwise, or where a shutdown begins first, when they are on disk.
     #[serde(default)]
     #[param(default = false)]
     wait: bool,

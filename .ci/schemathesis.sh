@@ -10,6 +10,7 @@ venv=target/schemathesis
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet schemathesis==4.32.5
 }
+# it refuses ids that make no path of their own, and finds that these are too many of those it makes up: no fault of ours
 exec "$venv/bin/schemathesis" --config-file .ci/schemathesis.toml run openapi.yaml --url "$url" \
     --header "Authorization: Bearer $key" --max-time 170 --max-examples 60 --request-timeout 20 \
-    --seed 1 --generation-database none --warnings off
+    --seed 1 --generation-database none --warnings off --suppress-health-check filter_too_much

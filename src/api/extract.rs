@@ -223,6 +223,11 @@ impl<T: DeserializeOwned + Send> FromRequestParts<ApiState> for Path<T> {
     }
 }
 
+/// How many things a page has: what was asked for, or 100.
+pub(super) fn page_limit(limit: Option<usize>) -> Result<usize> {
+    in_range("limit", limit.unwrap_or(100), 1..=1000)
+}
+
 /// Checks that `value` lies in `range`.
 pub(super) fn in_range(param: &str, value: usize, range: std::ops::RangeInclusive<usize>) -> Result<usize> {
     if range.contains(&value) {

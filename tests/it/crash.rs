@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::support::random::Random;
-use crate::support::server::{Answer, Api, Server, document_path, inspect, serve, verify};
+use crate::support::server::{Answer, Api, Server, assert_clean, document_path, inspect, serve, verify};
 
 const WRITERS: usize = 4;
 /// Documents of each writer.
@@ -266,8 +266,7 @@ fn files(dir: &Path) -> BTreeSet<PathBuf> {
 
 /// Checks a data directory after a clean stop: nothing is damaged and no file is there without a reason.
 fn check_files(dir: &Path) {
-    let report = verify(dir);
-    assert_eq!((&report["problems"], &report["leftovers"]), (&json!([]), &json!([])));
+    assert_clean(dir);
     let mut expected: BTreeSet<PathBuf> = ["catalog.redb", "LOCK"].map(PathBuf::from).into();
     for collection in inspect(dir)["collections"].as_array().unwrap() {
         let folder = Path::new("collections").join(collection["id"].to_string());

@@ -48,12 +48,7 @@ fn post(server: &Server, name: &str, count: usize) -> String {
 }
 
 fn ended(server: &Server, job: &str) -> Value {
-    let mut state = Value::Null;
-    eventually("the job ends", || {
-        state = server.get(&format!("/v1/jobs/{job}")).expect(200);
-        state["ended_at"].is_string()
-    });
-    state
+    server.ended(&format!("/v1/jobs/{job}"))
 }
 
 /// Sees to it that exactly the documents `0..count` without `failed` are searchable, each by its own vector.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::scripted::{DIMENSIONS, Fault, Scripted};
-use crate::support::server::{Server, document_path, eventually, verify};
+use crate::support::server::{Server, assert_clean, document_path, eventually};
 
 /// A collection whose provider refuses poison and, while `holding`, does not answer where a text says `held`.
 fn create(server: &Server, holding: &Arc<AtomicBool>) -> Scripted {
@@ -66,11 +66,6 @@ fn delete(server: &Server, id: &str) {
     server.delete(&document_path("c", id)).expect(200);
 }
 
-fn ended(server: &Server, job: &str) -> Value {
-    eventually("the job ends", || server.get(job).expect(200)["ended_at"].is_string());
-    server.get(job).expect(200)
-}
-
 #[test]
 fn each_document_of_a_job_says_what_became_of_it_also_after_kill_9() {
     let data = tempfile::tempdir().unwrap();
@@ -115,7 +110,7 @@ fn each_document_of_a_job_says_what_became_of_it_also_after_kill_9() {
 
     holding.store(false, Ordering::Relaxed);
     let server = restart(data.path());
-    ended(&server, &job);
+    server.ended(&job);
     assert_eq!(listed(&server, &first, 10, ""), ["0:a indexed", "1:b deleted"]);
     let state = |deleted: &str| {
         [
@@ -146,8 +141,7 @@ fn each_document_of_a_job_says_what_became_of_it_also_after_kill_9() {
     }
     assert_eq!(refused["error"]["param"], "status");
     assert!(server.stop().success());
-    let report = verify(data.path());
-    assert_eq!((&report["problems"], &report["leftovers"]), (&json!([]), &json!([])));
+    assert_clean(data.path());
 }
 
 #[test]
@@ -157,7 +151,7 @@ fn what_failed_stays_failed_in_its_job_and_is_retried_until_a_retry_ends() {
     let holding = Arc::new(AtomicBool::new(false));
     let _provider = create(&server, &holding);
     let job = post(&server, &[named("poison", "poison held"), named("good", "good")]);
-    assert_eq!(ended(&server, &job)["failed"], 1);
+    assert_eq!(server.ended(&job)["failed"], 1);
     let retry = |of: &str| {
         let retried = server.post(&format!("{of}/retry"), &json!({}));
         retried.status == 202
@@ -180,7 +174,7 @@ fn what_failed_stays_failed_in_its_job_and_is_retried_until_a_retry_ends() {
     assert!(retry(&job));
     let again = retried_by(&job);
     assert_ne!(again, cancelled);
-    assert_eq!(ended(&server, &again)["failed"], 1);
+    assert_eq!(server.ended(&again)["failed"], 1);
     assert_eq!(listed(&server, &again, 10, ""), ["0:poison failed"]);
     // from here on it is that one which is retried
     assert_eq!(server.post(&format!("{job}/retry"), &json!({})).refusal().1, "nothing_to_retry");
@@ -196,8 +190,7 @@ fn what_failed_stays_failed_in_its_job_and_is_retried_until_a_retry_ends() {
         assert_eq!(failures["failures"][0]["id"], "poison");
     }
     assert!(server.stop().success());
-    let report = verify(data.path());
-    assert_eq!((&report["problems"], &report["leftovers"]), (&json!([]), &json!([])));
+    assert_clean(data.path());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::support::provider::{self, json as answer};
-use crate::support::server::{Server, document_path, eventually, verify};
+use crate::support::server::{Server, assert_clean, document_path};
 
 #[test]
 fn what_failed_is_listed_and_can_be_retried_after_a_restart() {
@@ -37,19 +37,14 @@ fn what_failed_is_listed_and_can_be_retried_after_a_restart() {
         let accepted = server.post("/v1/collections/c/documents", &body).expect(202);
         format!("/v1/jobs/{}", accepted["job_id"].as_str().unwrap())
     };
-    let ended = |server: &Server, job: &str| {
-        eventually("the job ends", || !server.get(job).expect(200)["ended_at"].is_null());
-        server.get(job).expect(200)
-    };
     let job = post(&server, &documents);
-    let failed = ended(&server, &job);
+    let failed = server.ended(&job);
     assert_eq!((&failed["state"], &failed["failed"]), (&json!("failed"), &json!(5)));
     // one of them is written anew, in a version that the provider takes
     let newer = json!({"id": "p3", "text": "medicine"});
     server.post("/v1/collections/c/documents?wait=true", &newer).expect(200);
     assert!(server.stop().success());
-    let report = verify(dir.path());
-    assert_eq!((&report["problems"], &report["leftovers"]), (&json!([]), &json!([])));
+    assert_clean(dir.path());
 
     let server = Server::start(dir.path(), &[]);
     let first = server.get(&format!("{job}/failures?limit=3")).expect(200);
@@ -66,12 +61,12 @@ fn what_failed_is_listed_and_can_be_retried_after_a_restart() {
     assert_eq!(retried["accepted"], 4, "p3 has a later version: {retried}");
     let again = format!("/v1/jobs/{}", retried["job_id"].as_str().unwrap());
     assert_eq!(server.get(&job).expect(200)["retried_by"], retried["job_id"]);
-    assert_eq!(ended(&server, &again)["failed"], 4);
+    assert_eq!(server.ended(&again)["failed"], 4);
     assert_eq!(server.post(&format!("{job}/retry"), &json!({})).refusal().1, "nothing_to_retry");
     healthy.store(true, Ordering::Relaxed);
     let retried = server.post(&format!("{again}/retry"), &json!({})).expect(202);
     let last = format!("/v1/jobs/{}", retried["job_id"].as_str().unwrap());
-    let succeeded = ended(&server, &last);
+    let succeeded = server.ended(&last);
     assert_eq!((&succeeded["state"], &succeeded["indexed"]), (&json!("succeeded"), &json!(4)));
     for (id, text) in [("p0", "poison 0"), ("p3", "medicine"), ("p4", "poison 4")] {
         assert_eq!(server.get(&document_path("c", id)).expect(200)["text"], text);
@@ -79,6 +74,5 @@ fn what_failed_is_listed_and_can_be_retried_after_a_restart() {
     assert_eq!(server.post(&format!("{last}/retry"), &json!({})).refusal().1, "nothing_to_retry");
     assert_eq!(server.post("/v1/jobs/none/retry", &json!({})).refusal().1, "job_not_found");
     assert!(server.stop().success());
-    let report = verify(dir.path());
-    assert_eq!((&report["problems"], &report["leftovers"]), (&json!([]), &json!([])));
+    assert_clean(dir.path());
 }

@@ -139,11 +139,7 @@ fn a_job_makes_accepted_documents_searchable() {
     let answer = server.post(DOCUMENTS, &json!(documents)).expect(202);
     assert_eq!((&answer["accepted"], &answer["results"][7]["status"]), (&json!(50), &json!("accepted")));
     let id = answer["job_id"].as_str().unwrap();
-    let mut job = Value::Null;
-    eventually("the job ends", || {
-        job = server.get(&format!("/v1/jobs/{id}")).expect(200);
-        job["ended_at"].is_string()
-    });
+    let job = server.ended(&format!("/v1/jobs/{id}"));
     assert_eq!(
         (&job["state"], &job["indexed"], &job["failed"]),
         (&json!("succeeded"), &json!(50), &json!(0))

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::scripted::{DIMENSIONS, Fault, Scripted};
-use crate::support::server::{Server, eventually, serve, verify};
+use crate::support::server::{Server, assert_clean, eventually, serve};
 
 /// Much more than a shutdown takes, much less than anything it could wait for here.
 const SOON: Duration = Duration::from_secs(30);
@@ -38,11 +38,6 @@ fn post(server: &Server, name: &str, first: usize, count: usize) -> String {
     format!("/v1/jobs/{}", accepted["job_id"].as_str().unwrap())
 }
 
-fn ended(server: &Server, job: &str) -> Value {
-    eventually("the job ends", || server.get(job).expect(200)["ended_at"].is_string());
-    server.get(job).expect(200)
-}
-
 fn stops_soon(server: Server) {
     let begun = Instant::now();
     assert!(server.stop().success());
@@ -67,13 +62,12 @@ fn a_provider_that_never_answers_does_not_hold_a_shutdown_up() {
     let jobs = [post(&server, "c", 0, 80), post(&server, "c", 80, 10)];
     eventually("a request waits", || provider.requests() == 4);
     stops_soon(server);
-    let report = verify(data.path());
-    assert_eq!((&report["problems"], &report["leftovers"]), (&json!([]), &json!([])));
+    assert_clean(data.path());
 
     silent.store(false, Ordering::Relaxed);
     let server = start(data.path());
     let tokens = jobs.map(|job| {
-        let job = ended(&server, &job);
+        let job = server.ended(&job);
         assert_eq!((&job["state"], &job["indexed"]), (&json!("succeeded"), &job["documents"]), "{job}");
         job["usage"]["tokens"].as_u64().unwrap()
     });
@@ -99,7 +93,7 @@ fn an_answer_that_comes_while_gleaner_shuts_down_is_not_paid_for_again() {
     stops_soon(server);
     assert_eq!(provider.requests(), 1, "nothing is sent after SIGTERM");
     let server = start(data.path());
-    assert_eq!(ended(&server, &job)["indexed"], 80);
+    assert_eq!(server.ended(&job)["indexed"], 80);
     let got = provider.got();
     let texts: HashSet<_> = got.iter().flat_map(|got| &got.texts).collect();
     assert_eq!((texts.len(), got.iter().map(|got| got.texts.len()).sum()), (80, 80_usize));
@@ -111,7 +105,7 @@ fn writes_searches_and_rerankings_that_wait_end_with_the_grace() {
     let (provider, _) = silent_from(1);
     let server = start(data.path());
     create(&server, "c", &provider, 4);
-    assert_eq!(ended(&server, &post(&server, "c", 0, 8))["indexed"], 8);
+    assert_eq!(server.ended(&post(&server, "c", 0, 8))["indexed"], 8);
     let asks = [
         ("documents?wait=true", json!({"id": "new", "text": "A new passage."})),
         ("search", json!({"query": "which passage", "mode": "dense"})),
@@ -152,13 +146,12 @@ fn a_write_that_waits_when_a_shutdown_begins_is_kept_as_a_job() {
     let result = &answer["results"][1];
     assert_eq!((&result["id"], &result["status"]), (&json!("new"), &json!("accepted")));
     assert_eq!(provider.requests(), 1, "nothing is sent after SIGTERM");
-    let report = verify(data.path());
-    assert_eq!((&report["problems"], &report["leftovers"]), (&json!([]), &json!([])));
+    assert_clean(data.path());
 
     silent.store(false, Ordering::Relaxed);
     let server = start(data.path());
     let job = format!("/v1/jobs/{}", answer["job_id"].as_str().unwrap());
-    assert_eq!(ended(&server, &job)["indexed"], 1);
+    assert_eq!(server.ended(&job)["indexed"], 1);
     let listed = server.get(&format!("{job}/documents")).expect(200);
     assert_eq!(listed["documents"], json!([{"index": 1, "id": "new", "status": "indexed"}]));
 }
@@ -189,7 +182,7 @@ fn a_cancelled_job_does_not_wait_for_its_provider_and_the_others_go_on() {
     eventually("the others wait", || provider.requests() == 4);
     silent.store(false, Ordering::Relaxed);
     cancel(&jobs[1]);
-    assert_eq!(ended(&server, &jobs[2])["indexed"], 8);
+    assert_eq!(server.ended(&jobs[2])["indexed"], 8);
     assert_eq!(server.get("/v1/collections/c/stats").expect(200)["documents"], 8);
 }
 
@@ -229,14 +222,13 @@ fn a_job_that_waits_behind_a_silent_provider_is_cancelled_at_once() {
 
     silent.store(false, Ordering::Relaxed);
     let server = start(data.path());
-    assert_eq!(ended(&server, &kept)["indexed"], 8);
+    assert_eq!(server.ended(&kept)["indexed"], 8);
     for job in [&queued, &running, &together] {
         assert_eq!(server.get(job).expect(200)["state"], "cancelled");
     }
     assert_eq!(server.get("/v1/collections/c/stats").expect(200)["documents"], 8);
     assert!(server.stop().success());
-    let report = verify(data.path());
-    assert_eq!((&report["problems"], &report["leftovers"]), (&json!([]), &json!([])));
+    assert_clean(data.path());
 }
 
 #[cfg(feature = "builtin-model")]

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{CollectionPath, batch};
 use crate::api::error::{method_not_allowed, unavailable};
-use crate::api::extract::{Json, Path, Query, WriteBody, in_range};
+use crate::api::extract::{Json, Path, Query, WriteBody, page_limit};
 use crate::api::openapi::{
     BadBody, BadPath, BadQuery, CollectionMissing, DocumentMissing, Refused, WriteRefused,
 };
@@ -114,7 +114,7 @@ pub(in crate::api) async fn list(
     Path(path): Path<CollectionPath>,
     Query(query): Query<ListQuery>,
 ) -> Result<axum::Json<DocumentPage>> {
-    let limit = in_range("limit", query.limit.unwrap_or(100), 1..=1000)?;
+    let limit = page_limit(query.limit)?;
     let filter = query.filter.as_deref().map(parse_filter).transpose()?;
     let page = engine.documents(&path.collection, query.after.as_deref(), limit, filter.as_ref()).await?;
     Ok(axum::Json(page))

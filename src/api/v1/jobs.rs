@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::api::extract::{Path, Query, in_range};
+use crate::api::extract::{Path, Query, page_limit};
 use crate::api::openapi::{BadPath, CollectionMissing, Ended, JobMissing, NotRetried, Refused, WriteRefused};
 use crate::api::state::{ApiState, OpenEngine};
 use crate::document::{ItemStatus, WriteResponse};
@@ -56,7 +56,7 @@ pub(in crate::api) async fn list(
     OpenEngine(engine): OpenEngine,
     Query(query): Query<JobsQuery>,
 ) -> Result<axum::Json<JobList>> {
-    let limit = in_range("limit", query.limit.unwrap_or(100), 1..=1000)?;
+    let limit = page_limit(query.limit)?;
     let jobs = engine.jobs(query.collection.as_deref(), limit)?;
     Ok(axum::Json(JobList { jobs }))
 }
@@ -127,7 +127,7 @@ pub(in crate::api) async fn failures(
     Path(path): Path<JobPath>,
     Query(query): Query<FailuresQuery>,
 ) -> Result<axum::Json<FailurePage>> {
-    let limit = in_range("limit", query.limit.unwrap_or(100), 1..=1000)?;
+    let limit = page_limit(query.limit)?;
     let after = query.after.map(|after| after as usize);
     engine.job_failures(&path.id, after, limit).await.map(axum::Json)
 }
@@ -166,7 +166,7 @@ pub(in crate::api) async fn documents(
     Path(path): Path<JobPath>,
     Query(query): Query<OutcomesQuery>,
 ) -> Result<axum::Json<OutcomePage>> {
-    let limit = in_range("limit", query.limit.unwrap_or(100), 1..=1000)?;
+    let limit = page_limit(query.limit)?;
     let after = query.after.map(|after| after as usize);
     engine.job_documents(&path.id, after, limit, query.status).await.map(axum::Json)
 }

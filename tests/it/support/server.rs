@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode, Url};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The longest anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,6 +37,12 @@ pub fn serve(data_dir: &Path) -> Command {
 /// What `gleaner verify --json` says of a data directory that nobody serves.
 pub fn verify(data_dir: &Path) -> Value {
     report(data_dir, "verify")
+}
+
+/// Sees to it that `gleaner verify` finds nothing wrong, and nothing left over, in a data directory that nobody serves.
+pub fn assert_clean(data_dir: &Path) {
+    let report = verify(data_dir);
+    assert_eq!((&report["problems"], &report["leftovers"]), (&json!([]), &json!([])));
 }
 
 /// What `gleaner inspect --json` says of a data directory that nobody serves.
@@ -173,6 +179,16 @@ impl Api {
     pub fn settle(&self, collection: &str) {
         let path = format!("/v1/collections/{collection}/stats");
         eventually("the collection settles", || self.get(&path).expect(200)["pending_documents"] == 0);
+    }
+
+    /// The job at this path, once it has ended.
+    pub fn ended(&self, job: &str) -> Value {
+        let mut state = Value::Null;
+        eventually("the job ends", || {
+            state = self.get(job).expect(200);
+            state["ended_at"].is_string()
+        });
+        state
     }
 }
 

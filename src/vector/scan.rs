@@ -140,7 +140,8 @@ impl Scan<'_> {
                 self.look_at((first + at) * BLOCK, rows)?;
             }
             self.look()?;
-            looked_at = bar;
+            // a bar that was low for want of enough rows may have risen past that of the pass before
+            looked_at = looked_at.min(bar);
         }
         Ok(())
     }

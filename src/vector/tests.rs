@@ -71,6 +71,28 @@ fn exact_and_scan_agree_with_a_plain_search() {
 }
 
 #[test]
+fn a_scan_finds_no_row_twice_however_many_are_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random::new(66);
+    for (rows, dimensions) in [(70, 16), (300, 61), (1000, 64), (5000, 100)] {
+        for metric in METRICS {
+            let vectors = random.clustered(rows, dimensions, 20);
+            let part = part(dir.path(), metric, &vectors);
+            for k in [1, 10, 40, 100, 400] {
+                let near = random.below(rows);
+                let vector = random.near(&vectors[near], 0.5);
+                let query = Query::new(metric, dimensions as u32, &vector).unwrap();
+                let found = scan(&part, &query, k, Effort::Recall(1.0), None).unwrap();
+                let different: HashSet<u32> = found.iter().map(|hit| hit.row).collect();
+                assert_eq!(different.len(), k.min(rows), "{metric:?}, k {k} of {rows}");
+                let recall = recall_at(k, &found, &exact(&part, &query, k, None).unwrap());
+                assert!(recall >= 0.95, "{metric:?}, k {k} of {rows}: {recall}");
+            }
+        }
+    }
+}
+
+#[test]
 fn equal_scores_come_in_row_order() {
     let dir = tempfile::tempdir().unwrap();
     let mut random = Random::new(4);

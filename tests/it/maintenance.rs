@@ -164,8 +164,8 @@ fn the_graph_of_a_merged_segment_is_made_from_the_largest_input() {
     // asked for as soon as it settles: a server that is polled logs much
     let last_graph = || {
         let log = server.log();
-        let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let graph = entries.filter(|entry| entry["message"] == "a graph was built").last().expect(&log);
+        let mut entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let graph = entries.rfind(|entry| entry["message"] == "a graph was built").expect(&log);
         (graph["rows"].as_u64(), graph["reused"].as_u64())
     };
     write(0..400);

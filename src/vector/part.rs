@@ -9,6 +9,7 @@
 //! others around them.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -317,6 +318,17 @@ impl VectorPart {
         })
     }
 
+    /// Asks the processor for a row below the part's rows, as far as it does not go on by itself.
+    #[inline]
+    pub(super) fn prefetch(&self, row: u32) {
+        /// From here on, the processor has seen where it goes.
+        const ASKED: usize = 1024;
+        let len = self.storage.row_bytes(self.dimensions);
+        if let Ok(values) = self.values.cast::<u8>() {
+            distance::prefetch(&values[row as usize * len..][..len.min(ASKED)]);
+        }
+    }
+
     /// The values of a row, checked.
     pub(super) fn values(&self, row: u32) -> Result<Cow<'_, [f32]>> {
         Ok(self.row(row)?.values(self.dimensions))
@@ -348,11 +360,10 @@ impl VectorPart {
         cast(&self.centre, self.centre.all()?)
     }
 
-    /// The sketches of a block of rows, checked.
-    #[inline]
-    pub(super) fn sketches(&self, block: usize) -> Result<&[u8]> {
+    /// The sketches of some blocks of rows, checked.
+    pub(super) fn sketches(&self, blocks: Range<usize>) -> Result<&[u8]> {
         let len = block_bytes(self.dimensions);
-        self.sketches.bytes(block * len..(block + 1) * len)
+        self.sketches.bytes(blocks.start * len..blocks.end * len)
     }
 
     /// Checks the codes of all rows; walks need not do it from then on.

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::codes::RowConstants;
 use super::part::Codes;
-use super::sketch::BLOCK;
+use super::sketch::{BLOCK, SketchQuery};
 use super::top::{Candidate, Top};
 use super::{Effort, Query, Scored, VectorPart, distance};
 use crate::rows::RowSet;
@@ -14,10 +14,12 @@ use crate::store::Result;
 const FEW: u32 = 3;
 /// Blocks whose sketches are looked at together.
 const CHUNK: usize = 2048;
-/// At least so many rows of a chunk are looked at to have a bar for the others.
-const FIRST: usize = 64;
-/// How much nearer than the bar to the likeliest row the others must be in each pass over a chunk.
-const NEAR: [f32; 3] = [0.66, 0.33, 0.0];
+/// The rows of at least so many blocks of a chunk make a bar for the others.
+const FIRST: usize = 32;
+/// Where between the bar and what the likeliest blocks reach the bar of each pass over a chunk lies.
+const NEAR: [f32; 3] = [1.0, 0.5, 0.0];
+/// So far ahead, the processor is asked for rows.
+const AHEAD: usize = 4;
 /// Rows whose codes are looked at together.
 const BATCH: usize = 128;
 
@@ -37,26 +39,24 @@ pub fn scan(
     let mut scan = Scan::new(part, query, k)?;
     let all_blocks = (part.rows() as usize).div_ceil(BLOCK);
     if let Some(set) = allowed.filter(|set| set.len() as usize <= FEW as usize * all_blocks) {
-        (0..all_blocks).try_for_each(|block| scan.look_at(block * BLOCK, set.word(block)))?;
+        (0..all_blocks).try_for_each(|block| scan.look_at_all(block * BLOCK, set.word(block)))?;
         return scan.finish();
     }
     let sketch = query.sketch(part.centre()?, effort.deviations());
     let mut estimates = ESTIMATES.take();
-    estimates.make_room(all_blocks);
     for first in (0..all_blocks).step_by(CHUNK) {
-        let blocks = CHUNK.min(all_blocks - first);
-        for at in 0..blocks {
-            let block = first + at;
-            let allowed = allowed.map_or(u64::MAX, |set| set.word(block));
-            estimates.most[at] = if allowed.count_ones() > FEW {
-                distance::at_most(part.sketches(block)?, &sketch, allowed, &mut estimates.of_rows[at])
-            } else {
-                scan.look_at(block * BLOCK, allowed)?;
-                f32::NEG_INFINITY
-            };
+        let blocks = first..all_blocks.min(first + CHUNK);
+        let allowed_in = |block| allowed.map_or(u64::MAX, |set| set.word(block));
+        estimates.allowed.clear();
+        for (block, rows) in blocks.clone().map(|block| (block, allowed_in(block))) {
+            let few = rows.count_ones() <= FEW;
+            estimates.allowed.push(if few { 0 } else { rows });
+            if few {
+                scan.look_at_all(block * BLOCK, rows)?;
+            }
         }
-        let Estimates { of_rows, most } = &mut estimates;
-        scan.look_into(first, &mut of_rows[..blocks], &most[..blocks], sketch.constant)?;
+        estimates.make(part.sketches(blocks)?, &sketch);
+        scan.look_into(first, &mut estimates, sketch.constant)?;
     }
     ESTIMATES.set(estimates);
     scan.finish()
@@ -65,23 +65,63 @@ pub fn scan(
 /// What the sketches of some blocks tell: the most that similarities of rows may well be.
 #[derive(Debug, Default)]
 struct Estimates {
+    /// Of each block, the rows whose sketches are looked at.
+    allowed: Vec<u64>,
     of_rows: Vec<[f32; BLOCK]>,
     /// Of each block the highest.
     most: Vec<f32>,
+    /// Room for the highest of groups of blocks.
+    of_groups: Vec<f32>,
+    /// Room for numbers of blocks.
+    likely: Vec<usize>,
 }
 
 impl Estimates {
-    /// Makes room for a chunk of a part of so many blocks.
-    fn make_room(&mut self, blocks: usize) {
-        let room = self.most.len().max(CHUNK.min(blocks));
-        self.of_rows.resize(room, [0.0; BLOCK]);
-        self.most.resize(room, 0.0);
+    const NONE: Estimates = Estimates {
+        allowed: Vec::new(),
+        of_rows: Vec::new(),
+        most: Vec::new(),
+        of_groups: Vec::new(),
+        likely: Vec::new(),
+    };
+
+    /// Makes those of the allowed rows of some blocks.
+    fn make(&mut self, blocks: &[u8], query: &SketchQuery) {
+        self.of_rows.resize(self.allowed.len(), [0.0; BLOCK]);
+        self.most.resize(self.allowed.len(), 0.0);
+        self.likely.resize(self.allowed.len(), 0);
+        distance::at_most(blocks, query, &self.allowed, &mut self.of_rows, &mut self.most);
+    }
+
+    /// What rows of at least so many blocks reach, or of all: found by the highest of each of twice as many groups of
+    /// blocks, as quickly as it goes.
+    fn high(&mut self, blocks: usize) -> f32 {
+        let groups = self.most.chunks(self.most.len().div_ceil(2 * blocks));
+        let highest = groups.map(|group| group.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        self.of_groups.clear();
+        self.of_groups.extend(highest.filter(|&most| most > f32::NEG_INFINITY));
+        if self.of_groups.is_empty() {
+            return f32::NEG_INFINITY;
+        }
+        let place = self.of_groups.len().saturating_sub(blocks);
+        *self.of_groups.select_nth_unstable_by(place, f32::total_cmp).1
+    }
+
+    /// How many blocks have rows that reach `bar`: now the first of the likely ones. Which they are cannot be predicted,
+    /// so there are no branches.
+    fn find_likely(&mut self, bar: f32) -> usize {
+        let mut found = 0;
+        for (block, &most) in self.most.iter().enumerate() {
+            self.likely[found] = block;
+            found += usize::from(most >= bar);
+        }
+        found
     }
 }
 
 thread_local! {
-    /// Room for the estimates of a chunk: 533 KB.
-    static ESTIMATES: Cell<Estimates> = const { Cell::new(Estimates { of_rows: Vec::new(), most: Vec::new() }) };
+    /// Room for the estimates of a chunk: 565 KB.
+    static ESTIMATES: Cell<Estimates> = const { Cell::new(Estimates::NONE) };
 }
 
 /// A scan of codes on its way.
@@ -108,36 +148,17 @@ impl Scan<'_> {
 
     /// Looks at the rows of a chunk, whose first block is `first`, that may be among the best for all that their
     /// sketches tell. The likelier ones come first: they raise the bar for the others.
-    fn look_into(
-        &mut self,
-        first: usize,
-        of_rows: &mut [[f32; BLOCK]],
-        most: &[f32],
-        constant: f32,
-    ) -> Result<()> {
-        if self.best.bar() == f32::NEG_INFINITY {
-            // the best of as many neighbouring blocks each
-            let neighbours = most.len().div_ceil(FIRST.max(2 * self.best.limit()));
-            for (at, most) in most.chunks(neighbours).enumerate() {
-                let best = (0..most.len()).max_by(|&a, &b| most[a].total_cmp(&most[b])).unwrap_or_default();
-                let (block, most) = (at * neighbours + best, most[best]);
-                if let Some(row) = of_rows[block].iter().position(|&x| x == most && x > f32::NEG_INFINITY) {
-                    of_rows[block][row] = f32::NEG_INFINITY; // not again
-                    self.look_at((first + block) * BLOCK, 1 << row)?;
-                }
-            }
-            self.look()?;
-        }
-        let highest = most.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    fn look_into(&mut self, first: usize, estimates: &mut Estimates, constant: f32) -> Result<()> {
+        let high = estimates.high(FIRST.max(self.best.limit()));
         let mut looked_at = f32::INFINITY;
         for near in NEAR {
             let low = self.bar(constant);
-            let bar = low * (1.0 - near) + highest.clamp(low, f32::MAX) * near;
-            for at in (0..most.len()).filter(|&at| most[at] >= bar) {
+            let bar = low * (1.0 - near) + high.clamp(low, f32::MAX) * near;
+            let found = estimates.find_likely(bar);
+            for &block in &estimates.likely[..found] {
                 let bar = bar.max(self.bar(constant)); // it may be higher by now
-                let rows =
-                    distance::at_least(&of_rows[at], bar) & !distance::at_least(&of_rows[at], looked_at);
-                self.look_at((first + at) * BLOCK, rows)?;
+                let rows = distance::within(&estimates.of_rows[block], bar..looked_at);
+                self.look_at_all((first + block) * BLOCK, rows)?;
             }
             self.look()?;
             // a bar that was low for want of enough rows may have risen past that of the pass before
@@ -154,10 +175,13 @@ impl Scan<'_> {
 
     /// Looks at some of the rows from `first` on, sooner or later.
     #[inline]
-    fn look_at(&mut self, first: usize, mut rows: u64) -> Result<()> {
+    fn look_at_all(&mut self, first: usize, mut rows: u64) -> Result<()> {
+        let codes = self.query.codes();
+        // without a bar, whole codes are needed
+        let bytes = if self.best.bar() == f32::NEG_INFINITY { codes.stride } else { codes.high_bytes() };
         while rows != 0 {
             let row = first as u32 + rows.trailing_zeros();
-            self.codes.prefetch(&[row], self.query.codes().high_bytes());
+            self.codes.prefetch(&[row], bytes);
             self.batch[self.filled] = row;
             rows &= rows - 1;
             self.filled += 1;
@@ -203,7 +227,7 @@ impl Scan<'_> {
     fn finish(mut self) -> Result<Vec<Scored>> {
         self.look()?;
         self.near.sort_unstable_by(|a, b| b.cmp(a));
-        rescore(self.part, self.query, self.best.limit(), self.near)
+        rescore(self.part, self.query, self.best.limit(), &self.near)
     }
 }
 
@@ -228,10 +252,15 @@ pub(super) fn rescore(
     part: &VectorPart,
     query: &Query,
     k: usize,
-    candidates: impl IntoIterator<Item = Candidate>,
+    candidates: &[Candidate],
 ) -> Result<Vec<Scored>> {
     let mut top = Top::new(k);
-    for candidate in candidates {
+    let ahead = candidates.iter().skip(AHEAD).map(Some).chain(std::iter::repeat(None));
+    candidates.iter().take(AHEAD).for_each(|candidate| part.prefetch(candidate.row));
+    for (candidate, ahead) in candidates.iter().zip(ahead) {
+        if let Some(ahead) = ahead.filter(|ahead| ahead.similarity >= top.bar()) {
+            part.prefetch(ahead.row);
+        }
         let (_, constants) = part.codes(candidate.row)?;
         if candidate.similarity + query.code_error(&constants) < top.bar() {
             continue;
@@ -252,8 +281,18 @@ fn each_row(
     allowed: Option<&RowSet>,
     mut visit: impl FnMut(u32) -> Result<()>,
 ) -> Result<()> {
-    match allowed {
-        None => (0..part.rows()).try_for_each(&mut visit),
-        Some(set) => set.iter().take_while(|&row| row < part.rows()).try_for_each(&mut visit),
+    let Some(set) = allowed else {
+        return (0..part.rows()).try_for_each(&mut visit);
+    };
+    let mut asked_for = [0; AHEAD];
+    let mut met = 0;
+    for row in set.iter().take_while(|&row| row < part.rows()) {
+        part.prefetch(row);
+        let before = std::mem::replace(&mut asked_for[met % AHEAD], row);
+        if met >= AHEAD {
+            visit(before)?;
+        }
+        met += 1;
     }
+    (met.saturating_sub(AHEAD)..met).try_for_each(|met| visit(asked_for[met % AHEAD]))
 }

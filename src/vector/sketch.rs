@@ -2,10 +2,10 @@
 //!
 //! What a row differs by from the mean of all is turned by a rotation that is the same for all, and of each of the
 //! first dimensions of what comes out the sign is kept, after RaBitQ (Gao and Long,
-//! <https://arxiv.org/abs/2405.12497>, section 3). A query is turned likewise, and quantised to two bits. The product
-//! of signs and query, times a factor of the row, estimates the inner product of row and query without bias, and how
-//! far it is from it is known: so a row can be passed over as soon as even a lucky one with its signs would not be
-//! among the best.
+//! <https://arxiv.org/abs/2405.12497>, section 3). A query is turned likewise, and quantised to nine levels, which are
+//! two digits of three: a digit is as quickly compared with signs as a bit would be. The product of signs and query,
+//! times a factor of the row, estimates the inner product of row and query without bias, and how far it is from it is
+//! known: so a row can be passed over as soon as even a lucky one with its signs would not be among the best.
 //!
 //! The rotation is two rounds of flipping signs and a Hadamard transform (Ailon and Chazelle, "The Fast
 //! Johnson-Lindenstrauss Transform", 2009). Rows of more than 256 dimensions keep 256 signs, as a random projection
@@ -29,9 +29,9 @@ pub(super) const WORDS: usize = 4;
 const HUGE: f64 = 1e30;
 /// Rounds of the rotation.
 const ROUNDS: u64 = 2;
-/// Steps of a query's codes, in standard deviations: the best for four levels of normally distributed values
+/// Steps of a query's codes, in standard deviations: the best for nine levels of normally distributed values
 /// (Max, "Quantizing for Minimum Distortion", 1960).
-const STEP: f64 = 0.9957;
+const STEP: f64 = 0.5338;
 
 /// Bytes of the signs of one row: 8, 16 or 32.
 fn sign_bytes(dimensions: usize) -> usize {
@@ -166,15 +166,26 @@ fn mix(seed: u64) -> u64 {
     seed ^ seed >> 31
 }
 
+/// One digit of a query's codes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Digit {
+    /// Of each dimension whether it is negative.
+    pub signs: [u64; WORDS],
+    /// Of each dimension whether it is not zero.
+    pub counted: [u64; WORDS],
+}
+
 /// A query to be compared with signs.
 #[derive(Clone, Debug)]
 pub struct SketchQuery {
     /// Bytes of the sketches of a block.
     pub(super) block_bytes: usize,
-    /// The signs of the query's codes, which are ±3 and ±1, and whether they are the middle ones.
-    pub(super) planes: [[u64; WORDS]; 2],
-    /// With how many bits a row differs from the planes, those of the first counted twice, times this and plus
-    /// [`at_zero`](Self::at_zero): what a row's factor is multiplied with for the most that its similarity may well be.
+    /// The query's codes, -4 to 4, as one digit of 1 and one of 3, each of them added, subtracted or left out: where
+    /// they are subtracted, and where they are not left out.
+    pub(super) digits: [Digit; 2],
+    /// In how many of the signs that count a row differs, those of the second digit counted three times, times this
+    /// and plus [`at_zero`](Self::at_zero): what a row's factor is multiplied with for the most that its similarity
+    /// may well be.
     pub(super) slope: f32,
     /// See [`slope`](Self::slope).
     pub(super) at_zero: f32,
@@ -192,42 +203,49 @@ impl SketchQuery {
         let values = &rotated.0[..kept];
         let squared: f64 = values.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
         let step = STEP * (squared / kept as f64).sqrt();
-        let (mut planes, mut codes_squared, mut product) = ([[0; WORDS]; 2], 0.0, 0.0);
+        let (mut digits, mut most, mut codes_squared, mut product) = ([Digit::default(); 2], 0, 0, 0.0);
         for (at, value) in values.iter().enumerate() {
-            let (negative, middle) = (*value < 0.0, f64::from(value.abs()) < step);
-            // code = 2 sign + (the same sign where it is outer, the other where it is middle)
-            planes[0][at / 64] |= u64::from(negative) << (at % 64);
-            planes[1][at / 64] |= u64::from(negative != middle) << (at % 64);
-            let code = if middle { 1.0 } else { 3.0 };
+            let (length, negative) = (f64::from(value.abs()), *value < 0.0);
+            let code = ((length / step + 0.5) as i32).min(4);
+            let threes = (code + 1) / 3;
+            let ones = code - 3 * threes;
+            for (digit, (value, negative)) in
+                digits.iter_mut().zip([(ones, negative != (ones < 0)), (threes, negative)])
+            {
+                digit.signs[at / 64] |= u64::from(negative) << (at % 64);
+                digit.counted[at / 64] |= u64::from(value != 0) << (at % 64);
+            }
+            most += ones.abs() + 3 * threes;
             codes_squared += code * code;
-            product += code * f64::from(value.abs());
+            product += f64::from(code) * length;
         }
+        // what a step is worth: with it, the codes are as long in the query's own direction as the query is
         let scale = if product > 0.0 { squared / product } else { 0.0 };
         let (_, centre_squared) = distance_and_product(centre, centre);
         let (from_centre, product_with_centre) = distance_and_product(vector, centre);
         let (kept, all) = (kept as f64, all as f64);
         let of_row = from_centre * kept * (1.0 - 2.0 * kept / (PI * all)) / all;
-        let of_query = (scale * scale * codes_squared - squared).max(0.0);
+        let of_query = (scale * scale * f64::from(codes_squared) - squared).max(0.0);
         let deviation = (of_row + of_query).sqrt();
         // of an inner product in the similarity, and what is added to all
         let (weight, constant) = match metric {
             Metric::L2 => (2.0, from_centre),
             Metric::Cosine | Metric::Dot => (1.0, centre_squared - product_with_centre),
         };
-        let at_zero = weight * (3.0 * kept * scale + f64::from(deviations) * deviation);
+        let at_zero = weight * (f64::from(most) * scale + f64::from(deviations) * deviation);
         let block_bytes = block_bytes(vector.len());
         if from_centre.max(constant.abs()) > HUGE {
             // no row is passed over
             return SketchQuery {
                 block_bytes,
-                planes,
+                digits,
                 slope: 0.0,
                 at_zero: 0.0,
                 constant: f32::NEG_INFINITY,
             };
         }
         let (slope, at_zero) = ((-2.0 * scale * weight) as f32, at_zero as f32);
-        SketchQuery { block_bytes, planes, slope, at_zero, constant: constant as f32 }
+        SketchQuery { block_bytes, digits, slope, at_zero, constant: constant as f32 }
     }
 
     /// The most that the similarity of a row may well be.
@@ -253,13 +271,14 @@ mod tests {
         let constants: Vec<_> = rows.iter().map(|row| quantiser.append(row, 1.0, &mut codes)).collect();
         let (centre, blocks) = sketch(metric, dimensions, &codes, &constants);
         let query_sketch = SketchQuery::new(metric, &query, &centre, deviations);
-        let mut most = Vec::new();
-        for block in blocks.chunks(block_bytes(dimensions)) {
-            let mut of_block = [0.0; BLOCK];
-            let highest = distance::at_most(block, &query_sketch, u64::MAX, &mut of_block);
+        let count = blocks.len() / block_bytes(dimensions);
+        let (mut of_rows, mut highest) = (vec![[0.0; BLOCK]; count], vec![0.0; count]);
+        distance::at_most(&blocks, &query_sketch, &vec![u64::MAX; count], &mut of_rows, &mut highest);
+        for (of_block, highest) in of_rows.iter().zip(highest) {
             assert_eq!(highest, of_block.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-            most.extend(of_block.map(|most| most - query_sketch.constant));
         }
+        let mut most: Vec<f32> =
+            of_rows.as_flattened().iter().map(|most| most - query_sketch.constant).collect();
         assert!(most.drain(rows.len()..).all(|most| most == f32::NEG_INFINITY));
         let truth = rows.iter().map(|row| match metric {
             Metric::L2 => -distance::l2_squared(row, &query),

@@ -25,7 +25,7 @@ pub(super) fn available() -> Vec<Kernels> {
         near: scalar::near,
         near_one: scalar::near,
         at_most: scalar::at_most,
-        at_least: scalar::at_least,
+        within: scalar::within,
     }]
 }
 

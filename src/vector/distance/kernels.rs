@@ -1,16 +1,20 @@
 //! A family of kernels: a table of functions, and the checks that make calling them safe.
 #![expect(unsafe_code, reason = "calls through the table; every block has its SAFETY argument")]
 
+use std::ops::Range;
+
 use super::super::codes::UNIT;
 use super::{BLOCK, CodeQuery, LANES, PANEL_HEADER, SketchQuery, TILE_ROWS, TileRow, scalar};
 
 type Near<const ROWS: usize> =
     unsafe fn(&[TileRow<'_>; ROWS], &[i32], &mut [[f32; LANES]; ROWS]) -> [u16; ROWS];
 
+type AtMost = unsafe fn(&[u8], &SketchQuery, &[u64], &mut [[f32; BLOCK]], &mut [f32]);
+
 /// One family of kernels. A kernel may rely on what the methods check: slices of values or codes have the same
-/// length, rows of codes are whole strides, a block of sketches has the query's length, a panel has `LANES` words for
-/// each of its header's words and for each group of a row's codes, and the processor has the instructions that the
-/// family's constructor detected.
+/// length, rows of codes are whole strides, blocks of sketches have the query's length and as many words and places, a
+/// panel has `LANES` words for each of its header's words and for each group of a row's codes, and the processor has
+/// the instructions that the family's constructor detected.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels {
     pub(super) name: &'static str,
@@ -26,8 +30,8 @@ pub struct Kernels {
     pub(super) dot_rows_whole: unsafe fn(&[u8], &[u32], &CodeQuery, &mut [i32]),
     pub(super) near: Near<TILE_ROWS>,
     pub(super) near_one: Near<1>,
-    pub(super) at_most: unsafe fn(&[u8], &SketchQuery, u64, &mut [f32; BLOCK]) -> f32,
-    pub(super) at_least: unsafe fn(&[f32; BLOCK], f32) -> u64,
+    pub(super) at_most: AtMost,
+    pub(super) within: unsafe fn(&[f32; BLOCK], Range<f32>) -> u64,
 }
 
 /// The family that the others are tested against, and what runs where no vector instructions are known.
@@ -46,7 +50,7 @@ pub(super) const SCALAR: Kernels = Kernels {
     near: scalar::near,
     near_one: scalar::near,
     at_most: scalar::at_most,
-    at_least: scalar::at_least,
+    within: scalar::within,
 };
 
 impl Kernels {
@@ -169,23 +173,26 @@ impl Kernels {
     #[inline]
     pub(in crate::vector) fn at_most(
         &self,
-        block: &[u8],
+        blocks: &[u8],
         query: &SketchQuery,
-        allowed: u64,
-        most: &mut [f32; BLOCK],
-    ) -> f32 {
-        if block.len() != query.block_bytes {
-            return f32::NEG_INFINITY;
+        allowed: &[u64],
+        of_rows: &mut [[f32; BLOCK]],
+        most: &mut [f32],
+    ) {
+        let lengths = [blocks.len() / query.block_bytes, of_rows.len(), most.len()];
+        if lengths != [allowed.len(); 3] || !blocks.len().is_multiple_of(query.block_bytes) {
+            most.fill(f32::NEG_INFINITY);
+            return;
         }
-        // SAFETY: the block has the length that the query asks for; detected as for `dot`.
-        unsafe { (self.at_most)(block, query, allowed, most) }
+        // SAFETY: blocks have the length that the query asks for; detected as for `dot`.
+        unsafe { (self.at_most)(blocks, query, allowed, of_rows, most) }
     }
 
-    /// See [`super::at_least`].
+    /// See [`super::within`].
     #[inline]
-    pub(in crate::vector) fn at_least(&self, values: &[f32; BLOCK], bar: f32) -> u64 {
+    pub(in crate::vector) fn within(&self, values: &[f32; BLOCK], range: Range<f32>) -> u64 {
         // SAFETY: detected as for `dot`.
-        unsafe { (self.at_least)(values, bar) }
+        unsafe { (self.within)(values, range) }
     }
 }
 

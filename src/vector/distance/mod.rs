@@ -16,6 +16,7 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::codes::CodeQuery;
@@ -143,17 +144,25 @@ pub fn near_one(row: &TileRow<'_>, panel: &[i32], distances: &mut [f32; LANES]) 
     BEST.near_one(row, panel, distances)
 }
 
-/// The most that the similarity of each row of a block of sketches may well be, where it is `allowed`, else minus
-/// infinity; and the most of these. Nothing is done where the block has a wrong length.
+/// The most that the similarity of each row of some blocks of sketches may well be, where its bit of the block's word in
+/// `allowed` is set, else minus infinity; and of each block the `most` of these. Where no row of a block is allowed, its
+/// rows are left as they are. Nothing may well be anything where there are not as many blocks as there are words and
+/// places.
 #[inline]
-pub(super) fn at_most(block: &[u8], query: &SketchQuery, allowed: u64, most: &mut [f32; BLOCK]) -> f32 {
-    BEST.at_most(block, query, allowed, most)
+pub(super) fn at_most(
+    blocks: &[u8],
+    query: &SketchQuery,
+    allowed: &[u64],
+    of_rows: &mut [[f32; BLOCK]],
+    most: &mut [f32],
+) {
+    BEST.at_most(blocks, query, allowed, of_rows, most);
 }
 
-/// A mask of the values that are at least `bar`.
+/// A mask of the values that lie in `range`.
 #[inline]
-pub(super) fn at_least(values: &[f32; BLOCK], bar: f32) -> u64 {
-    BEST.at_least(values, bar)
+pub(super) fn within(values: &[f32; BLOCK], range: Range<f32>) -> u64 {
+    BEST.within(values, range)
 }
 
 /// The lanes whose bit is set in `mask`, ascending.

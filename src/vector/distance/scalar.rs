@@ -1,5 +1,7 @@
 //! Plain loops: the reference, and what runs where no vector instructions are known.
 
+use std::ops::Range;
+
 use half::f16;
 
 use super::super::codes::decode;
@@ -78,17 +80,33 @@ pub(super) fn near<const ROWS: usize>(
 
 /// Inlined so that other families can compile it for their instructions.
 #[inline(always)]
-pub(super) fn at_most(block: &[u8], query: &SketchQuery, allowed: u64, most: &mut [f32; BLOCK]) -> f32 {
+pub(super) fn at_most(
+    blocks: &[u8],
+    query: &SketchQuery,
+    allowed: &[u64],
+    of_rows: &mut [[f32; BLOCK]],
+    most: &mut [f32],
+) {
+    let of_blocks = allowed.iter().zip(of_rows).zip(most);
+    for (block, ((&allowed, of_rows), most)) in blocks.chunks_exact(query.block_bytes).zip(of_blocks) {
+        *most =
+            if allowed == 0 { f32::NEG_INFINITY } else { at_most_of_block(block, query, allowed, of_rows) };
+    }
+}
+
+#[inline(always)]
+fn at_most_of_block(block: &[u8], query: &SketchQuery, allowed: u64, of_rows: &mut [f32; BLOCK]) -> f32 {
     let (signs, constants) = block.split_at(block.len() - 8 * BLOCK);
     let (factors, bases) = constants.as_chunks::<4>().0.split_at(BLOCK);
     let (signs, words) = (signs.as_chunks::<8>().0, signs.len() / 8 / BLOCK);
     let mut highest = f32::NEG_INFINITY;
-    for (row, most) in most.iter_mut().enumerate() {
+    for (row, most) in of_rows.iter_mut().enumerate() {
         let mut differing = 0;
         for word in 0..words {
             let bits = u64::from_le_bytes(signs[(row / 8 * words + word) * 8 + row % 8]);
-            differing += 2 * (bits ^ query.planes[0][word]).count_ones();
-            differing += (bits ^ query.planes[1][word]).count_ones();
+            for (digit, worth) in query.digits.iter().zip([1, 3]) {
+                differing += worth * ((bits ^ digit.signs[word]) & digit.counted[word]).count_ones();
+            }
         }
         let [factor, base] = [factors[row], bases[row]].map(f32::from_le_bytes);
         *most =
@@ -100,8 +118,10 @@ pub(super) fn at_most(block: &[u8], query: &SketchQuery, allowed: u64, most: &mu
 
 /// Inlined like [`at_most`].
 #[inline(always)]
-pub(super) fn at_least(values: &[f32; BLOCK], bar: f32) -> u64 {
-    values.iter().enumerate().fold(0, |mask, (at, value)| mask | u64::from(*value >= bar) << at)
+pub(super) fn within(values: &[f32; BLOCK], range: Range<f32>) -> u64 {
+    let (low, below) = (range.start, range.end);
+    let within = |value: f32| u64::from(value >= low) & u64::from(value < below);
+    values.iter().enumerate().fold(0, |mask, (at, &value)| mask | within(value) << at)
 }
 
 /// Sum over the bytes of a plane: the lower four bits times the first factors, the upper ones times the second.

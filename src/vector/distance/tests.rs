@@ -180,23 +180,32 @@ proptest! {
     #[test]
     fn families_agree_on_sketches(
         query in prop::collection::vec(-9.0f32..9.0, 1..400),
-        signs in prop::collection::vec(any::<u8>(), 32 * BLOCK),
+        signs in prop::collection::vec(any::<u8>(), 3 * 32 * BLOCK),
         constants in prop::collection::vec(-9.0f32..9.0, 2 * BLOCK),
-        allowed in any::<u64>(),
+        allowed in prop::array::uniform3(prop_oneof![any::<u64>(), Just(0)]),
         bar in -99.0f32..99.0,
+        width in 0.0f32..99.0,
     ) {
         let prepared = SketchQuery::new(Metric::L2, &query, &vec![0.5; query.len()], 2.0);
-        let mut block = signs[..prepared.block_bytes - 8 * BLOCK].to_vec();
-        block.extend(constants.iter().flat_map(|value| value.to_le_bytes()));
-        let mut want = [0.0; BLOCK];
-        let highest = SCALAR.at_most(&block, &prepared, allowed, &mut want);
+        let constants: Vec<u8> = constants.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let of_block = |signs: &[u8]| [signs, &constants].concat();
+        let blocks: Vec<u8> =
+            signs.chunks_exact(prepared.block_bytes - 8 * BLOCK).take(3).flat_map(of_block).collect();
+        let estimate = |family: &Kernels| {
+            let (mut of_rows, mut most) = ([[0.0; BLOCK]; 3], [0.0; 3]);
+            family.at_most(&blocks, &prepared, &allowed, &mut of_rows, &mut most);
+            (of_rows, most)
+        };
+        let (of_rows, most) = estimate(&SCALAR);
         for family in families() {
-            let mut most = [0.0; BLOCK];
-            let found = family.at_most(&block, &prepared, allowed, &mut most);
-            assert_eq!((found, most), (highest, want), "{}", family.name());
-            assert_eq!(family.at_least(&most, bar), SCALAR.at_least(&want, bar), "{}", family.name());
-            let nothing = family.at_most(&block[1..], &prepared, allowed, &mut most);
-            assert_eq!(nothing, f32::NEG_INFINITY, "{}", family.name());
+            assert_eq!(estimate(&family), (of_rows, most), "{}", family.name());
+            for of_block in &of_rows {
+                let range = bar..bar + width;
+                assert_eq!(family.within(of_block, range.clone()), SCALAR.within(of_block, range), "{}", family.name());
+            }
+            let mut nothing = [0.0; 3];
+            family.at_most(&blocks[1..], &prepared, &allowed, &mut [[0.0; BLOCK]; 3], &mut nothing);
+            assert_eq!(nothing, [f32::NEG_INFINITY; 3], "{}", family.name());
         }
     }
 }

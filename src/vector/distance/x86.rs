@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "loads through pointers; every block has its SAFETY argument")]
 
 use core::arch::x86_64::*;
+use std::ops::Range;
 
 use super::super::codes::{OFFSET, UNIT};
 use super::super::sketch;
@@ -29,7 +30,7 @@ pub(super) fn available() -> Vec<Kernels> {
             near: avx2::near::<TILE_ROWS>,
             near_one: avx2::near::<1>,
             at_most: avx2::at_most,
-            at_least: avx2::at_least,
+            within: avx2::within,
         });
     }
     if is_x86_feature_detected!("avx512f")
@@ -56,7 +57,7 @@ pub(super) fn available() -> Vec<Kernels> {
             } else {
                 avx2::at_most
             },
-            at_least: avx512::at_least,
+            within: avx512::within,
         });
     }
     families
@@ -428,81 +429,105 @@ mod avx512 {
         _mm512_cmp_ps_mask::<_CMP_LT_OQ>(distance, _mm512_set1_ps(row.below))
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vpopcntdq,popcnt")]
-    pub(super) fn at_most(block: &[u8], query: &SketchQuery, allowed: u64, most: &mut [f32; BLOCK]) -> f32 {
-        match (block.len() / BLOCK - 8) / 8 {
-            1 => at_most_by_words::<1>(block, query, allowed, most),
-            2 => at_most_by_words::<2>(block, query, allowed, most),
-            4 => at_most_by_words::<4>(block, query, allowed, most),
-            _ => scalar::at_most(block, query, allowed, most),
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq,popcnt")]
+    pub(super) fn at_most(
+        blocks: &[u8],
+        query: &SketchQuery,
+        allowed: &[u64],
+        of_rows: &mut [[f32; BLOCK]],
+        most: &mut [f32],
+    ) {
+        match (query.block_bytes / BLOCK - 8) / 8 {
+            1 => at_most_by_words::<1>(blocks, query, allowed, of_rows, most),
+            2 => at_most_by_words::<2>(blocks, query, allowed, of_rows, most),
+            4 => at_most_by_words::<4>(blocks, query, allowed, of_rows, most),
+            _ => scalar::at_most(blocks, query, allowed, of_rows, most),
         }
     }
 
     /// [`at_most`] for rows of so many words of signs.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vpopcntdq,popcnt")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq,popcnt")]
     fn at_most_by_words<const WORDS: usize>(
-        block: &[u8],
+        blocks: &[u8],
         query: &SketchQuery,
-        allowed: u64,
-        most: &mut [f32; BLOCK],
-    ) -> f32 {
-        let planes = query.planes.map(|plane| plane.map(|word| _mm512_set1_epi64(word as i64)));
+        allowed: &[u64],
+        of_rows: &mut [[f32; BLOCK]],
+        most: &mut [f32],
+    ) {
+        let digits = query.digits.map(|digit| {
+            [digit.signs, digit.counted].map(|plane| plane.map(|word| _mm512_set1_epi64(word as i64)))
+        });
         let (slope, at_zero) = (_mm512_set1_ps(query.slope), _mm512_set1_ps(query.at_zero));
         let nothing = _mm512_set1_ps(f32::NEG_INFINITY);
-        let (signs, constants) = (block.as_ptr(), &block[8 * WORDS * BLOCK..][..8 * BLOCK]);
-        let mut highest = nothing;
-        for first in (0..BLOCK).step_by(F32) {
-            // SAFETY: `first + 16 <= 64`, and there are signs of as many rows, which end where the constants begin.
-            let [low, high] = [first, first + 8]
-                .map(|row| unsafe { differing::<WORDS>(signs.add(row * 8 * WORDS), &planes) });
-            let differing = _mm512_inserti64x4::<1>(
-                _mm512_castsi256_si512(_mm512_cvtepi64_epi32(low)),
-                _mm512_cvtepi64_epi32(high),
-            );
-            // SAFETY: there are 64 factors, then 64 bases, and places for as many estimates.
-            unsafe {
-                let factors = constants.as_ptr().cast::<f32>().add(first);
-                let of_query = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(differing), slope), at_zero);
-                let of_row = _mm512_mul_ps(_mm512_loadu_ps(factors), of_query);
-                let found = _mm512_add_ps(of_row, _mm512_loadu_ps(factors.add(BLOCK)));
-                let found = _mm512_mask_mov_ps(nothing, (allowed >> first) as __mmask16, found);
-                highest = _mm512_max_ps(highest, found);
-                _mm512_storeu_ps(most.as_mut_ptr().add(first), found);
+        // of the 8 pairs of words of one register and the 8 of another
+        let lower_halves = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+        let of_blocks = allowed.iter().zip(of_rows).zip(most);
+        for (block, ((&allowed, of_rows), most)) in blocks.chunks_exact(query.block_bytes).zip(of_blocks) {
+            if allowed == 0 {
+                *most = f32::NEG_INFINITY;
+                continue;
             }
+            let (signs, constants) = (block.as_ptr(), &block[8 * WORDS * BLOCK..][..8 * BLOCK]);
+            let mut highest = nothing;
+            for first in (0..BLOCK).step_by(F32) {
+                // SAFETY: `first + 16 <= 64`, and there are signs of as many rows, which end where the constants
+                // begin.
+                let [low, high] = [first, first + 8]
+                    .map(|row| unsafe { differing::<WORDS>(signs.add(row * 8 * WORDS), &digits) });
+                let differing = _mm512_permutex2var_epi32(low, lower_halves, high);
+                // SAFETY: there are 64 factors, then 64 bases, and places for as many estimates.
+                unsafe {
+                    let factors = constants.as_ptr().cast::<f32>().add(first);
+                    let of_query =
+                        _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(differing), slope), at_zero);
+                    let of_row = _mm512_mul_ps(_mm512_loadu_ps(factors), of_query);
+                    let found = _mm512_add_ps(of_row, _mm512_loadu_ps(factors.add(BLOCK)));
+                    let found = _mm512_mask_mov_ps(nothing, (allowed >> first) as __mmask16, found);
+                    highest = _mm512_max_ps(highest, found);
+                    _mm512_storeu_ps(of_rows.as_mut_ptr().add(first), found);
+                }
+            }
+            *most = _mm512_reduce_max_ps(highest);
         }
-        _mm512_reduce_max_ps(highest)
     }
 
-    /// With how many bits each of 8 rows differs from the planes, those of the first counted twice.
+    /// In how many of the signs that count each of 8 rows differs, those of the second digit counted three times.
     ///
     /// # Safety
     /// There are `64 * WORDS` bytes at `signs`.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512vpopcntdq")]
+    #[target_feature(enable = "avx512f,avx512vnni,avx512vpopcntdq")]
     unsafe fn differing<const WORDS: usize>(
         signs: *const u8,
-        planes: &[[__m512i; sketch::WORDS]; 2],
+        digits: &[[[__m512i; sketch::WORDS]; 2]; 2],
     ) -> __m512i {
+        /// (a ^ b) & c
+        const COUNTED_DIFFERENCES: i32 = 0b0010_1000;
         let mut sums = [_mm512_setzero_si512(); 2];
         for word in 0..WORDS {
             // SAFETY: 64 bytes for each word.
             let bits = unsafe { _mm512_loadu_si512(signs.add(64 * word).cast()) };
-            for (sum, plane) in sums.iter_mut().zip(planes) {
-                *sum = _mm512_add_epi64(*sum, _mm512_popcnt_epi64(_mm512_xor_si512(bits, plane[word])));
+            for (sum, [of_query, counted]) in sums.iter_mut().zip(digits) {
+                let differing =
+                    _mm512_ternarylogic_epi64::<COUNTED_DIFFERENCES>(bits, of_query[word], counted[word]);
+                *sum = _mm512_add_epi64(*sum, _mm512_popcnt_epi64(differing));
             }
         }
-        _mm512_add_epi64(_mm512_add_epi64(sums[0], sums[0]), sums[1])
+        let [ones, threes] = sums;
+        _mm512_dpwssd_epi32(ones, threes, _mm512_set1_epi64(3))
     }
 
     #[target_feature(enable = "avx512f")]
-    pub(super) fn at_least(values: &[f32; BLOCK], bar: f32) -> u64 {
-        let bar = _mm512_set1_ps(bar);
+    pub(super) fn within(values: &[f32; BLOCK], range: Range<f32>) -> u64 {
+        let (low, below) = (_mm512_set1_ps(range.start), _mm512_set1_ps(range.end));
         let mut mask = 0;
         for (at, values) in values.as_chunks::<F32>().0.iter().enumerate() {
             // SAFETY: 16 values.
             let values = unsafe { _mm512_loadu_ps(values.as_ptr()) };
-            mask |= u64::from(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(values, bar)) << (F32 * at);
+            let within = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(values, low);
+            let within = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(within, values, below);
+            mask |= u64::from(within) << (F32 * at);
         }
         mask
     }
@@ -517,19 +542,26 @@ mod avx2 {
     const ROUND: usize = 4 * F32;
 
     #[target_feature(enable = "avx2,popcnt")]
-    pub(super) fn at_most(block: &[u8], query: &SketchQuery, allowed: u64, most: &mut [f32; BLOCK]) -> f32 {
-        scalar::at_most(block, query, allowed, most)
+    pub(super) fn at_most(
+        blocks: &[u8],
+        query: &SketchQuery,
+        allowed: &[u64],
+        of_rows: &mut [[f32; BLOCK]],
+        most: &mut [f32],
+    ) {
+        scalar::at_most(blocks, query, allowed, of_rows, most);
     }
 
     #[target_feature(enable = "avx2")]
-    pub(super) fn at_least(values: &[f32; BLOCK], bar: f32) -> u64 {
-        let bar = _mm256_set1_ps(bar);
+    pub(super) fn within(values: &[f32; BLOCK], range: Range<f32>) -> u64 {
+        let (low, below) = (_mm256_set1_ps(range.start), _mm256_set1_ps(range.end));
         let mut mask = 0;
         for (at, values) in values.as_chunks::<F32>().0.iter().enumerate() {
             // SAFETY: 8 values.
             let values = unsafe { _mm256_loadu_ps(values.as_ptr()) };
-            let reach = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(values, bar));
-            mask |= u64::from(reach as u8) << (F32 * at);
+            let reach = _mm256_cmp_ps::<_CMP_GE_OQ>(values, low);
+            let within = _mm256_and_ps(reach, _mm256_cmp_ps::<_CMP_LT_OQ>(values, below));
+            mask |= u64::from(_mm256_movemask_ps(within) as u8) << (F32 * at);
         }
         mask
     }

@@ -35,10 +35,10 @@ pub fn search(
     graph.scratch.with(graph.rows(), |scratch| match allowed {
         None => {
             walk.run(scratch)?;
-            rescore(part, query, k, walk.refine(k, scratch.beam.candidates()))
+            rescore(part, query, k, &walk.refine(k, scratch.beam.candidates()))
         }
         Some(allowed) => match walk.run_filtered(allowed, scratch)? {
-            true => rescore(part, query, k, walk.refine(k, scratch.beam.candidates())),
+            true => rescore(part, query, k, &walk.refine(k, scratch.beam.candidates())),
             false => scan(part, query, k, effort, Some(allowed)),
         },
     })

@@ -3,8 +3,16 @@
 
 use super::sketch::BLOCK;
 
-/// So few rows are compared in full precision sooner than by their codes first.
-pub(super) const FEW: u32 = 128;
+/// Bytes of rows that are compared in full precision in the time that a scan by codes takes before and after it.
+const FEW: usize = 200_000;
+
+/// What it costs to go to a row, in bytes of it.
+const PER_ROW: usize = 100;
+
+/// How many rows of so many bytes are compared in full precision sooner than by their codes first.
+pub(super) fn few(row_bytes: usize) -> u32 {
+    (FEW / (row_bytes + PER_ROW)) as u32
+}
 
 /// Rows that are scanned in the time that a walk takes for one of its candidates.
 const ROWS_PER_CANDIDATE: f32 = 54.0;

@@ -66,7 +66,7 @@ pub fn recall(
 ) -> store::Result<Vec<Scored>> {
     let candidates = allowed.map_or(part.rows(), |set| set.len().min(part.rows()));
     match graph {
-        _ if exact || candidates <= cost::FEW => scan::exact(part, query, k, allowed),
+        _ if exact || candidates <= cost::few(part.row_bytes()) => scan::exact(part, query, k, allowed),
         Some(linked) if cost::walk(linked.ef(effort).max(k)) < cost::scan(candidates, part.rows()) => {
             graph::search(part, linked, query, k, effort, allowed)
         }

@@ -334,6 +334,14 @@ impl VectorPart {
         Ok(self.row(row)?.values(self.dimensions))
     }
 
+    /// Bytes that are read to score a row.
+    pub(super) fn row_bytes(&self) -> usize {
+        match self.storage {
+            Storage::Float32 | Storage::Float16 => self.storage.row_bytes(self.dimensions),
+            Storage::Int8 => self.stride,
+        }
+    }
+
     /// Bytes of the file.
     pub fn file_bytes(&self) -> u64 {
         self.values.part().file_len()

@@ -38,15 +38,20 @@ pub fn scan(
     }
     let mut scan = Scan::new(part, query, k)?;
     let all_blocks = (part.rows() as usize).div_ceil(BLOCK);
-    if let Some(set) = allowed.filter(|set| set.len() as usize <= FEW as usize * all_blocks) {
-        (0..all_blocks).try_for_each(|block| scan.look_at_all(block * BLOCK, set.word(block)))?;
+    // the sketches of a damaged part may speak of rows past the last
+    let allowed_in = |block: usize| {
+        let left = part.rows() as usize - block * BLOCK;
+        let rows = if left < BLOCK { (1 << left) - 1 } else { u64::MAX };
+        allowed.map_or(rows, |set| set.word(block) & rows)
+    };
+    if allowed.is_some_and(|set| set.len() as usize <= FEW as usize * all_blocks) {
+        (0..all_blocks).try_for_each(|block| scan.look_at_all(block * BLOCK, allowed_in(block)))?;
         return scan.finish();
     }
     let sketch = query.sketch(part.centre()?, effort.deviations());
     let mut estimates = ESTIMATES.take();
     for first in (0..all_blocks).step_by(CHUNK) {
         let blocks = first..all_blocks.min(first + CHUNK);
-        let allowed_in = |block| allowed.map_or(u64::MAX, |set| set.word(block));
         estimates.allowed.clear();
         for (block, rows) in blocks.clone().map(|block| (block, allowed_in(block))) {
             let few = rows.count_ones() <= FEW;
@@ -170,7 +175,8 @@ impl Scan<'_> {
     /// What the estimate of a row must reach for the row to be looked at.
     #[inline]
     fn bar(&self, constant: f32) -> f32 {
-        (self.best.bar() - self.doubt + constant).max(f32::MIN)
+        let bar = self.best.bar() - self.doubt + constant;
+        if bar.is_nan() { f32::MIN } else { bar.clamp(f32::MIN, f32::MAX) } // damage may make it anything
     }
 
     /// Looks at some of the rows from `first` on, sooner or later.

@@ -310,6 +310,32 @@ fn wrong_links_under_right_checksums_are_no_panic() {
 }
 
 #[test]
+fn sketches_of_rows_that_are_not_there_under_right_checksums_are_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let vectors = Random::new(12).clustered(130, 8, 5);
+    let path = write(dir.path(), Metric::Cosine, &vectors, 8);
+    let mut file = std::fs::read(&path).unwrap();
+    // places past the last row say so
+    let nothing = [f32::NEG_INFINITY.to_le_bytes(); 62].concat();
+    let at = file.windows(nothing.len()).position(|bytes| bytes == nothing).unwrap();
+    file[at..at + nothing.len()].copy_from_slice(&[f32::MAX.to_le_bytes(); 62].concat());
+    // the checksums of blocks, and of what follows the sections: see the part's format
+    let trailer = file.len() - 32;
+    let covered = u32::from_le_bytes(file[trailer + 8..trailer + 12].try_into().unwrap()) as usize;
+    let checksum = |bytes: &[u8]| crc32fast::hash(bytes).to_le_bytes();
+    let of_blocks: Vec<u8> = file[..covered].chunks(crate::store::part::BLOCK).flat_map(checksum).collect();
+    file[trailer - of_blocks.len()..trailer].copy_from_slice(&of_blocks);
+    let rest = checksum(&file[covered..trailer + 16]);
+    file[trailer + 16..trailer + 20].copy_from_slice(&rest);
+    std::fs::write(&path, file).unwrap();
+
+    let part = open(&path);
+    let query = Query::new(Metric::Cosine, 8, &vectors[3]).unwrap();
+    let found = scan(&part, &query, 10, Effort::Recall(1.0), None).unwrap();
+    assert_eq!(found, exact(&part, &query, 10, None).unwrap());
+}
+
+#[test]
 fn a_flipped_byte_of_either_file_is_an_error_that_names_it_or_is_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     let mut random = Random::new(11);

@@ -45,7 +45,7 @@ pub fn scan(
         allowed.map_or(rows, |set| set.word(block) & rows)
     };
     if allowed.is_some_and(|set| set.len() as usize <= FEW as usize * all_blocks) {
-        (0..all_blocks).try_for_each(|block| scan.look_at_all(block * BLOCK, allowed_in(block)))?;
+        (0..all_blocks).try_for_each(|block| scan.look_at(block * BLOCK, allowed_in(block)))?;
         return scan.finish();
     }
     let sketch = query.sketch(part.centre()?, effort.deviations());
@@ -57,7 +57,7 @@ pub fn scan(
             let few = rows.count_ones() <= FEW;
             estimates.allowed.push(if few { 0 } else { rows });
             if few {
-                scan.look_at_all(block * BLOCK, rows)?;
+                scan.look_at(block * BLOCK, rows)?;
             }
         }
         estimates.make(part.sketches(blocks)?, &sketch);
@@ -82,20 +82,14 @@ struct Estimates {
 }
 
 impl Estimates {
-    const NONE: Estimates = Estimates {
-        allowed: Vec::new(),
-        of_rows: Vec::new(),
-        most: Vec::new(),
-        of_groups: Vec::new(),
-        likely: Vec::new(),
-    };
-
-    /// Makes those of the allowed rows of some blocks.
+    /// Makes those of the allowed rows of some blocks. There is never less room than there was: what is made again
+    /// would be cleared first.
     fn make(&mut self, blocks: &[u8], query: &SketchQuery) {
-        self.of_rows.resize(self.allowed.len(), [0.0; BLOCK]);
-        self.most.resize(self.allowed.len(), 0.0);
-        self.likely.resize(self.allowed.len(), 0);
-        distance::at_most(blocks, query, &self.allowed, &mut self.of_rows, &mut self.most);
+        let count = self.allowed.len();
+        self.of_rows.resize(self.of_rows.len().max(count), [0.0; BLOCK]);
+        self.likely.resize(self.likely.len().max(count), 0);
+        self.most.resize(count, 0.0);
+        distance::at_most(blocks, query, &self.allowed, &mut self.of_rows[..count], &mut self.most);
     }
 
     /// What rows of at least so many blocks reach, or of all: found by the highest of each of twice as many groups of
@@ -126,7 +120,7 @@ impl Estimates {
 
 thread_local! {
     /// Room for the estimates of a chunk: 565 KB.
-    static ESTIMATES: Cell<Estimates> = const { Cell::new(Estimates::NONE) };
+    static ESTIMATES: Cell<Estimates> = Cell::default();
 }
 
 /// A scan of codes on its way.
@@ -163,7 +157,7 @@ impl Scan<'_> {
             for &block in &estimates.likely[..found] {
                 let bar = bar.max(self.bar(constant)); // it may be higher by now
                 let rows = distance::within(&estimates.of_rows[block], bar..looked_at);
-                self.look_at_all((first + block) * BLOCK, rows)?;
+                self.look_at((first + block) * BLOCK, rows)?;
             }
             self.look()?;
             // a bar that was low for want of enough rows may have risen past that of the pass before
@@ -181,7 +175,7 @@ impl Scan<'_> {
 
     /// Looks at some of the rows from `first` on, sooner or later.
     #[inline]
-    fn look_at_all(&mut self, first: usize, mut rows: u64) -> Result<()> {
+    fn look_at(&mut self, first: usize, mut rows: u64) -> Result<()> {
         let codes = self.query.codes();
         // without a bar, whole codes are needed
         let bytes = if self.best.bar() == f32::NEG_INFINITY { codes.stride } else { codes.high_bytes() };
@@ -261,10 +255,9 @@ pub(super) fn rescore(
     candidates: &[Candidate],
 ) -> Result<Vec<Scored>> {
     let mut top = Top::new(k);
-    let ahead = candidates.iter().skip(AHEAD).map(Some).chain(std::iter::repeat(None));
     candidates.iter().take(AHEAD).for_each(|candidate| part.prefetch(candidate.row));
-    for (candidate, ahead) in candidates.iter().zip(ahead) {
-        if let Some(ahead) = ahead.filter(|ahead| ahead.similarity >= top.bar()) {
+    for (at, candidate) in candidates.iter().enumerate() {
+        if let Some(ahead) = candidates.get(at + AHEAD).filter(|ahead| ahead.similarity >= top.bar()) {
             part.prefetch(ahead.row);
         }
         let (_, constants) = part.codes(candidate.row)?;

@@ -179,8 +179,8 @@ impl Kernels {
         of_rows: &mut [[f32; BLOCK]],
         most: &mut [f32],
     ) {
-        let lengths = [blocks.len() / query.block_bytes, of_rows.len(), most.len()];
-        if lengths != [allowed.len(); 3] || !blocks.len().is_multiple_of(query.block_bytes) {
+        let count = allowed.len();
+        if [blocks.len(), of_rows.len(), most.len()] != [count * query.block_bytes, count, count] {
             most.fill(f32::NEG_INFINITY);
             return;
         }

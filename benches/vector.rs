@@ -78,8 +78,10 @@ fn kernels(criterion: &mut Criterion) {
         let words = dimensions.div_ceil(4);
         let tile_row =
             |_| TileRow { codes: &codes[..words * 4], scale: -0.01, base: 1.0, extension: 0.0, below: 1.0 };
-        let tile = distance::tile(&[0, 1, 2, 3], tile_row);
-        let panel: Vec<i32> = (0..LANES * (PANEL_HEADER + words)).map(|at| (at * 40_503) as i32).collect();
+        let tile = distance::tile(&std::array::from_fn::<u32, TILE_ROWS, _>(|row| row as u32), tile_row);
+        // scale, base, extension; then biases and codes
+        let mut panel = [0.01f32, 1.0, 0.0].map(|x| [x.to_bits() as i32; LANES]).concat();
+        panel.extend((0..LANES * (PANEL_HEADER - 3 + words)).map(|at| (at * 40_503) as i32));
         for family in distance::families() {
             let mut group = criterion.benchmark_group(format!("kernels/{}", family.name()));
             group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(500));
@@ -118,7 +120,7 @@ fn kernels(criterion: &mut Criterion) {
                 family.dot_rows_whole(black_box(&rows), &numbers, black_box(&query), &mut products);
             });
             let mut distances = [[0.0; LANES]; TILE_ROWS];
-            bench("near, 4 x 16 rows", &mut || {
+            bench("near, 8 x 16 rows", &mut || {
                 black_box(family.near(black_box(&tile), black_box(&panel), &mut distances));
             });
             bench("near_one, 16 rows", &mut || {

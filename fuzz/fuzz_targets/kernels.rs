@@ -13,13 +13,14 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn run(input: &mut Unstructured<'_>) -> Result<()> {
-    match input.int_in_range(0..=6u8)? {
+    match input.int_in_range(0..=7u8)? {
         0 => values(input),
         1 => codes(input),
         2 => planes(input),
         3 => halves(input),
         4 => int8(input),
         5 => sketches(input),
+        6 => pack(input),
         _ => panel(input),
     }
 }
@@ -93,12 +94,7 @@ fn panel(input: &mut Unstructured<'_>) -> Result<()> {
     let words = LANES * (PANEL_HEADER + groups) - off;
     let small = input.arbitrary()?;
     let factors = floats(input, 4 * TILE_ROWS, small)?;
-    let rows: [Box<[u8]>; TILE_ROWS] = [
-        exactly(input, groups * 4)?,
-        exactly(input, groups * 4)?,
-        exactly(input, groups * 4)?,
-        exactly(input, groups * 4)?,
-    ];
+    let rows = lists::<TILE_ROWS>(input, groups * 4)?;
     let header = floats(input, 3 * LANES, small)?;
     let codes = exactly(input, words * 4)?;
     let (chunks, _) = codes.as_chunks::<4>();
@@ -112,6 +108,23 @@ fn panel(input: &mut Unstructured<'_>) -> Result<()> {
     });
     fuzzing::panel(&tile, &panel);
     Ok(())
+}
+
+fn pack(input: &mut Unstructured<'_>) -> Result<()> {
+    let groups = input.int_in_range(0..=80usize)?;
+    let off = if rarely(input)? { input.int_in_range(0..=20usize)? } else { 0 };
+    let rows = lists::<LANES>(input, groups * 4)?;
+    fuzzing::pack(&std::array::from_fn(|row| &rows[row][..]), (LANES * groups).saturating_sub(off));
+    Ok(())
+}
+
+/// So many lists of `len` bytes.
+fn lists<const COUNT: usize>(input: &mut Unstructured<'_>, len: usize) -> Result<[Box<[u8]>; COUNT]> {
+    let mut lists = std::array::from_fn(|_| Box::default());
+    for list in &mut lists {
+        *list = exactly(input, len)?;
+    }
+    Ok(lists)
 }
 
 fn exactly(input: &mut Unstructured<'_>, len: usize) -> Result<Box<[u8]>> {

@@ -24,6 +24,7 @@ pub(super) fn available() -> Vec<Kernels> {
         dot_rows_whole: scalar::dot_rows_whole,
         near: scalar::near,
         near_one: scalar::near,
+        pack: scalar::pack,
         at_most: scalar::at_most,
         within: scalar::within,
     }]

@@ -103,6 +103,18 @@ pub fn sketches(query: &[f32], block: &[u8], allowed: u64, bar: f32) {
     }
 }
 
+/// Rows packed into so many words; they may not fit.
+pub fn pack(rows: &[&[u8]; LANES], words: usize) {
+    let packed = |family: &Kernels| {
+        let mut packed = vec![0; words].into_boxed_slice();
+        family.pack(rows, &mut packed);
+        packed
+    };
+    for family in families() {
+        assert_eq!(packed(&family), packed(&SCALAR), "{} pack", family.name());
+    }
+}
+
 /// Distances to the rows of a panel, bit for bit; it may not fit the rows.
 pub fn panel(tile: &[TileRow<'_>; TILE_ROWS], panel: &[i32]) {
     let (mut distances, mut reference) = ([[0.0; LANES]; TILE_ROWS], [[0.0; LANES]; TILE_ROWS]);

@@ -13,7 +13,7 @@ type AtMost = unsafe fn(&[u8], &SketchQuery, &[u64], &mut [[f32; BLOCK]], &mut [
 
 /// One family of kernels. A kernel may rely on what the methods check: slices of values or codes have the same
 /// length, rows of codes are whole strides, blocks of sketches have the query's length and as many words and places, a
-/// panel has `LANES` words for each of its header's words and for each group of a row's codes, and the processor has
+/// panel has `LANES` words for each of its header's words (but not where rows are packed) and for each group of a row's codes, and the processor has
 /// the instructions that the family's constructor detected.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels {
@@ -30,6 +30,7 @@ pub struct Kernels {
     pub(super) dot_rows_whole: unsafe fn(&[u8], &[u32], &CodeQuery, &mut [i32]),
     pub(super) near: Near<TILE_ROWS>,
     pub(super) near_one: Near<1>,
+    pub(super) pack: unsafe fn(&[&[u8]; LANES], &mut [i32]),
     pub(super) at_most: AtMost,
     pub(super) within: unsafe fn(&[f32; BLOCK], Range<f32>) -> u64,
 }
@@ -49,6 +50,7 @@ pub(super) const SCALAR: Kernels = Kernels {
     dot_rows_whole: scalar::dot_rows_whole,
     near: scalar::near,
     near_one: scalar::near,
+    pack: scalar::pack,
     at_most: scalar::at_most,
     within: scalar::within,
 };
@@ -167,6 +169,17 @@ impl Kernels {
         // SAFETY: the panel has the length that the row asks for; detected as for `dot`.
         let [mask] = unsafe { (self.near_one)(&[*row], panel, std::array::from_mut(distances)) };
         mask
+    }
+
+    /// See [`super::pack`].
+    #[inline]
+    pub fn pack(&self, rows: &[&[u8]; LANES], words: &mut [i32]) {
+        if words.len().is_multiple_of(LANES)
+            && rows.iter().all(|codes| codes.len() == words.len() / LANES * 4)
+        {
+            // SAFETY: whole lanes, and as many codes, as just checked; detected as for `dot`.
+            unsafe { (self.pack)(rows, words) }
+        }
     }
 
     /// See [`super::at_most`].

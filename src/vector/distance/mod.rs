@@ -29,7 +29,7 @@ pub const LANES: usize = 16;
 /// Words of each row at the head of a panel: scale, base and extension as `f32`, then the bias.
 pub const PANEL_HEADER: usize = 4;
 /// Rows compared with a panel at a time.
-pub const TILE_ROWS: usize = 4;
+pub const TILE_ROWS: usize = 8;
 
 /// A row to be compared with the rows of panels. For lane `l` of a panel its distance is
 /// `base + base[l] + scale · scale[l] · (codes · codes[l] − bias[l]) + extension · extension[l]`, at least 0.
@@ -127,7 +127,7 @@ pub fn dot_rows_whole(codes: &[u8], rows: &[u32], query: &CodeQuery, products: &
     BEST.dot_rows_whole(codes, rows, query, products);
 }
 
-/// Distances of four rows to the rows of a panel, and for each a mask of the lanes that are nearer than asked
+/// Distances of [`TILE_ROWS`] rows to the rows of a panel, and for each a mask of the lanes that are nearer than asked
 /// for. Nothing is near where the panel's length does not fit the rows' codes.
 #[inline]
 pub fn near(
@@ -142,6 +142,13 @@ pub fn near(
 #[inline]
 pub fn near_one(row: &TileRow<'_>, panel: &[i32], distances: &mut [f32; LANES]) -> u16 {
     BEST.near_one(row, panel, distances)
+}
+
+/// Lays the codes of sixteen rows side by side, as they are in a panel after its header: for each group of four
+/// dimensions a word of each row, its codes made signed. Nothing is done where the lengths do not fit.
+#[inline]
+pub fn pack(rows: &[&[u8]; LANES], words: &mut [i32]) {
+    BEST.pack(rows, words);
 }
 
 /// The most that the similarity of each row of some blocks of sketches may well be, where its bit of the block's word in

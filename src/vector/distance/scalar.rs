@@ -78,6 +78,15 @@ pub(super) fn near<const ROWS: usize>(
     below
 }
 
+pub(super) fn pack(rows: &[&[u8]; LANES], words: &mut [i32]) {
+    for (lane, codes) in rows.iter().enumerate() {
+        let (groups, _) = codes.as_chunks::<4>();
+        for (word, group) in words.iter_mut().skip(lane).step_by(LANES).zip(groups) {
+            *word = i32::from_le_bytes(group.map(|code| code ^ 128));
+        }
+    }
+}
+
 /// Inlined so that other families can compile it for their instructions.
 #[inline(always)]
 pub(super) fn at_most(

@@ -146,6 +146,20 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn packed_codes_are_the_same(groups in 0usize..70, bytes in prop::collection::vec(any::<u8>(), 70 * 4 * LANES)) {
+        let rows: [&[u8]; LANES] = std::array::from_fn(|row| &bytes[row * 280..row * 280 + groups * 4]);
+        each_family(|family| {
+            let mut words = vec![7; groups * LANES];
+            family.pack(&rows, &mut words);
+            let want = (0..groups).flat_map(|group| rows.map(|codes| &codes[group * 4..group * 4 + 4]));
+            let signed = want.map(|codes| std::array::from_fn(|at| codes[at].wrapping_sub(128)));
+            assert!(words.iter().map(|word| word.to_le_bytes()).eq(signed), "{}", family.name());
+        });
+    }
+}
+
 #[test]
 fn every_length_and_the_extreme_codes() {
     for len in 0..=300 {

@@ -29,6 +29,7 @@ pub(super) fn available() -> Vec<Kernels> {
             dot_rows_whole: avx2::dot_rows_whole,
             near: avx2::near::<TILE_ROWS>,
             near_one: avx2::near::<1>,
+            pack: super::scalar::pack,
             at_most: avx2::at_most,
             within: avx2::within,
         });
@@ -52,6 +53,7 @@ pub(super) fn available() -> Vec<Kernels> {
             dot_rows_whole: avx512::dot_rows_whole,
             near: avx512::near,
             near_one: avx512::near_one,
+            pack: avx512::pack,
             at_most: if is_x86_feature_detected!("avx512vpopcntdq") {
                 avx512::at_most
             } else {
@@ -372,6 +374,54 @@ mod avx512 {
         }
         // SAFETY: the caller's: the panel has a header.
         std::array::from_fn(|row| unsafe { finish(&rows[row], sums[row], panel, &mut distances[row]) })
+    }
+
+    /// # Safety
+    /// `words` are whole lanes, and every row has four codes for each of them.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn pack(rows: &[&[u8]; LANES], words: &mut [i32]) {
+        let signed = _mm512_set1_epi32(i32::from_ne_bytes([128; 4]));
+        for (chunk, words) in words.chunks_mut(LANES * LANES).enumerate() {
+            let groups = words.len() / LANES;
+            let mask = u16::MAX >> (LANES - groups);
+            // SAFETY: the caller's: each row has codes for `groups` more groups; the mask leaves out what is past them.
+            let of_rows = rows.map(|codes| unsafe {
+                _mm512_maskz_loadu_epi32(mask, codes.as_ptr().add(chunk * 4 * LANES).cast())
+            });
+            for (words, of_group) in words.chunks_exact_mut(LANES).zip(transposed(of_rows)) {
+                // SAFETY: there are LANES words.
+                unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), _mm512_xor_si512(of_group, signed)) };
+            }
+        }
+    }
+
+    /// Columns of sixteen rows of words.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {
+        // every register is four blocks of four words; first the words of four rows are transposed within each block
+        let pairs: [__m512i; LANES] = std::array::from_fn(|at| {
+            let (a, b) = (rows[at & !1], rows[at | 1]);
+            if at % 2 == 0 { _mm512_unpacklo_epi32(a, b) } else { _mm512_unpackhi_epi32(a, b) }
+        });
+        let fours: [__m512i; LANES] = std::array::from_fn(|at| {
+            let first = (at & !3) + at / 2 % 2;
+            let (a, b) = (pairs[first], pairs[first + 2]);
+            if at % 2 == 0 { _mm512_unpacklo_epi64(a, b) } else { _mm512_unpackhi_epi64(a, b) }
+        });
+        // then the blocks: `fours[4 * q + c]` has column `c` of each block for rows `4 * q..`
+        std::array::from_fn(|column| {
+            let (block, of) = (column / 4, |q: usize| fours[4 * q + column % 4]);
+            let two = |a, b| match block / 2 {
+                0 => _mm512_shuffle_i32x4::<0b01_00_01_00>(a, b),
+                _ => _mm512_shuffle_i32x4::<0b11_10_11_10>(a, b),
+            };
+            let (low, high) = (two(of(0), of(1)), two(of(2), of(3)));
+            match block % 2 {
+                0 => _mm512_shuffle_i32x4::<0b10_00_10_00>(low, high),
+                _ => _mm512_shuffle_i32x4::<0b11_01_11_01>(low, high),
+            }
+        })
     }
 
     /// # Safety

@@ -16,26 +16,26 @@ pub struct Panels {
 
 impl Panels {
     /// Packs `rows` of `space` in place of what was packed before.
-    pub fn pack(&mut self, space: &Space<'_>, rows: impl ExactSizeIterator<Item = u32>) {
+    pub fn pack(&mut self, space: &Space<'_>, mut rows: impl ExactSizeIterator<Item = u32>) {
         self.stride = LANES * (PANEL_HEADER + space.groups());
-        self.words.clear();
         self.words.resize(rows.len().div_ceil(LANES) * self.stride, 0);
         for panel in self.words.chunks_exact_mut(self.stride) {
-            panel[LANES..2 * LANES].fill(f32::INFINITY.to_bits() as i32);
-        }
-        for (at, row) in rows.enumerate() {
-            let panel = &mut self.words[at / LANES * self.stride..][..self.stride];
-            let lane = at % LANES;
-            let [scale, base, extension, bias] = space.panel_header(row);
-            panel[lane] = scale;
-            panel[LANES + lane] = base;
-            panel[2 * LANES + lane] = extension;
-            panel[3 * LANES + lane] = bias;
-            let groups = space.codes(row).chunks_exact(4);
-            for (slot, group) in panel[PANEL_HEADER * LANES + lane..].iter_mut().step_by(LANES).zip(groups) {
-                // codes are stored with an offset of 128; a panel holds them signed
-                *slot = i32::from_le_bytes([group[0], group[1], group[2], group[3]]) ^ 0x8080_8080_u32 as i32;
+            let (header, words) = panel.split_at_mut(LANES * PANEL_HEADER);
+            let packed = rows.len().min(LANES);
+            let mut codes = [space.no_codes(); LANES];
+            header.fill(0);
+            header[LANES..2 * LANES].fill(f32::INFINITY.to_bits() as i32);
+            for (lane, row) in rows.by_ref().take(packed).enumerate() {
+                let of_row = space.panel_header(row);
+                header
+                    .iter_mut()
+                    .skip(lane)
+                    .step_by(LANES)
+                    .zip(of_row)
+                    .for_each(|(word, of_row)| *word = of_row);
+                codes[lane] = space.codes(row);
             }
+            distance::pack(&codes, words);
         }
     }
 

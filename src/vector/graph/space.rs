@@ -25,7 +25,7 @@ pub struct Space<'a> {
     rows: u32,
     dimensions: usize,
     groups: usize,
-    /// One byte a dimension with an offset of 128, whole groups of four.
+    /// One byte a dimension with an offset of 128, whole groups of four. After those of the rows, as many zeros.
     codes: Vec<u8>,
     stored: Rows<'a>,
     row_len: usize,
@@ -58,7 +58,7 @@ impl<'a> Space<'a> {
         let (planes, constants) = part.all_codes()?;
         let longest = constants.iter().map(|constants| constants.norm_squared).fold(0.0, f32::max);
         let groups = dimensions.div_ceil(4);
-        let mut codes = vec![128; groups * 4 * part.rows() as usize];
+        let mut codes = vec![128; groups * 4 * (part.rows() as usize + 1)];
         let planes = planes.par_chunks_exact(code_stride(dimensions));
         let factors = |((codes, planes), constants): ((&mut [u8], &[u8]), &RowConstants)| {
             let (mut places, mut sum) = (codes.iter_mut(), 0);
@@ -103,6 +103,11 @@ impl<'a> Space<'a> {
     pub(super) fn codes(&self, row: u32) -> &[u8] {
         let len = self.groups * 4;
         &self.codes[row as usize * len..(row as usize + 1) * len]
+    }
+
+    /// The codes of no row: zeros.
+    pub(super) fn no_codes(&self) -> &[u8] {
+        self.codes(self.rows)
     }
 
     /// Groups of four dimensions in a panel.

@@ -4,6 +4,7 @@
 //! graph with links both ways, hangs the duplicates on, and makes sure that every row can be reached. Where most of the
 //! rows come from a segment that had a graph, their links are [kept] and only the others are linked anew.
 
+mod compare;
 mod connect;
 mod duplicates;
 mod hnsw_rs;
@@ -12,6 +13,7 @@ mod lists;
 mod native;
 mod near;
 mod partition;
+mod refine;
 mod select;
 mod walker;
 

@@ -18,24 +18,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use super::near::{Near, Pool, bar, merge};
+use super::compare::{Comparison, GROUP};
+use super::near::Pool;
 use super::partition::partition;
+use super::refine::Refinement;
 use super::select::Selector;
 use super::{GraphBuilder, GraphParameters, Layer};
-use crate::vector::distance::{self, LANES, TILE_ROWS};
 use crate::vector::graph::links::Links;
-use crate::vector::graph::panel::Panels;
 use crate::vector::graph::random::Random;
-use crate::vector::graph::space::{Signed, Space};
+use crate::vector::graph::space::Space;
 
 /// How often a layer's rows are cut into groups.
 const CUTS: usize = 10;
-/// The most rows of a group: all pairs of a group are compared.
-const GROUP: usize = 512;
-/// Of this many nearest rows, as many nearest rows are looked at.
-const REFINED: usize = 12;
-/// Rows ahead whose codes are asked for.
-const AHEAD: usize = 6;
 
 #[derive(Debug)]
 pub(super) struct Native;
@@ -50,14 +44,17 @@ impl GraphBuilder for Native {
     ) -> Option<Vec<Layer>> {
         let width = parameters.width();
         let candidates = (parameters.ef_construction as usize).max(width);
-        let mut pools = vec![Pool::new(); space.rows() as usize];
+        let mut pools = vec![Pool::default(); space.rows() as usize];
         let mut random = Random(1);
         let mut rows = distinct.to_vec();
         let mut layers = Vec::new();
         while rows.len() > 1 {
+            // walks only pass through the coarser layers: half as many give links as good
+            let candidates = if layers.is_empty() { candidates } else { (candidates / 2).max(width) };
             let layer = Builder { space, rows: &rows, candidates, width, cancel };
             let links = layer.link(&mut pools, &mut random)?;
-            let half = rows.iter().copied().filter(|_| random.next() & 1 == 0).collect();
+            let (half, others): (Vec<u32>, Vec<u32>) = rows.iter().partition(|_| random.next() & 1 == 0);
+            others.iter().for_each(|&row| pools[row as usize] = Pool::default());
             let linked_all = rows.len() <= width;
             layers.push(Layer { rows, links });
             rows = half;
@@ -81,30 +78,37 @@ impl Builder<'_> {
     /// The links of one layer. `pools` has a place for every row of the space.
     fn link(&self, pools: &mut [Pool], random: &mut Random) -> Option<Links> {
         self.rows.iter().for_each(|&row| pools[row as usize].clear());
-        for _ in 0..CUTS {
-            let groups = partition(self.space, self.rows.to_vec(), GROUP, random);
-            self.compare(&groups, pools);
+        let seeds: Vec<u64> = (0..CUTS).map(|_| random.next()).collect();
+        let cut = |seed| {
+            let cut = || partition(self.space, self.rows.to_vec(), GROUP, &mut Random(seed));
+            (!self.cancel.load(Ordering::Relaxed)).then(cut)
+        };
+        let mut cuts: Vec<Vec<Vec<u32>>> = seeds.into_par_iter().map(cut).collect::<Option<_>>()?;
+        if cuts[0].len() == 1 {
+            cuts.truncate(1);
+        }
+        for groups in &cuts {
+            self.compare(groups, pools);
             if self.cancel.load(Ordering::Relaxed) {
                 return None;
             }
-            if groups.len() == 1 {
-                break;
-            }
         }
-        let links = self.select(pools);
+        let links = self.select(&cuts[0], pools);
         (!self.cancel.load(Ordering::Relaxed)).then_some(links)
     }
 
     /// Compares all pairs within each group.
     fn compare(&self, groups: &[Vec<u32>], pools: &mut [Pool]) {
         // no row is in two groups: each group takes its rows' pools for as long as it is compared
-        let mut taken: Vec<Vec<Pool>> = groups
-            .iter()
-            .map(|group| group.iter().map(|&row| std::mem::take(&mut pools[row as usize])).collect())
-            .collect();
+        let mut places = vec![0; pools.len()];
+        let mut taken: Vec<Vec<Pool>> = Vec::with_capacity(groups.len());
+        for group in groups {
+            (0..).zip(group).for_each(|(place, &row)| places[row as usize] = place);
+            taken.push(group.iter().map(|&row| std::mem::take(&mut pools[row as usize])).collect());
+        }
         groups.par_iter().zip(&mut taken).for_each_init(Comparison::default, |comparison, (group, pools)| {
             if !self.cancel.load(Ordering::Relaxed) {
-                comparison.group(self.space, group, pools, self.candidates);
+                comparison.group(self.space, group, &places, pools, self.candidates);
             }
         });
         for (&row, pool) in groups.iter().flatten().zip(taken.into_iter().flatten()) {
@@ -112,94 +116,28 @@ impl Builder<'_> {
         }
     }
 
-    /// Refines each row's pool and links it to a diverse selection.
-    fn select(&self, pools: &[Pool]) -> Links {
+    /// Refines each row's pool and links it to a diverse selection. What the rows of a group are compared with is
+    /// much the same, and so in the processor's caches.
+    fn select(&self, groups: &[Vec<u32>], pools: &mut [Pool]) -> Links {
+        pools.par_iter_mut().for_each(|pool| pool.sort(self.candidates));
+        let pools = &*pools;
+        let lists = |(refinement, selector): &mut (Refinement, Selector), group: &Vec<u32>| {
+            let not_cancelled = group.iter().take_while(|_| !self.cancel.load(Ordering::Relaxed));
+            let list = |&row: &u32| {
+                let candidates = refinement.refined(self.space, row, pools, self.candidates);
+                selector.diverse(self.space, candidates, self.width, 0)
+            };
+            not_cancelled.map(list).collect()
+        };
+        let of_groups: Vec<Vec<Vec<u32>>> = groups.par_iter().map_init(Default::default, lists).collect();
         let mut links = Links::new(self.rows.len(), self.width);
-        links.flat_mut().par_chunks_mut(self.width).zip(self.rows).for_each_init(
-            Refinement::default,
-            |refinement, (list, &row)| {
-                if self.cancel.load(Ordering::Relaxed) {
-                    return;
-                }
-                refinement.refine(self.space, row, pools, self.candidates);
-                let selected = refinement.selector.diverse(self.space, &refinement.pool, self.width, 0);
-                list[..selected.len()].copy_from_slice(&selected);
-            },
-        );
+        for (group, lists) in groups.iter().zip(of_groups) {
+            for (row, list) in group.iter().zip(lists) {
+                // the rows of a layer are ascending
+                let Ok(node) = self.rows.binary_search(row) else { continue };
+                links.set(node as u32, list);
+            }
+        }
         links
-    }
-}
-
-/// Working space of comparing groups.
-#[derive(Default)]
-struct Comparison {
-    panels: Panels,
-    found: [Vec<Near>; TILE_ROWS],
-    merged: Pool,
-}
-
-impl Comparison {
-    /// Compares all pairs of `group`; `pools` are those of its rows.
-    fn group(&mut self, space: &Space<'_>, group: &[u32], pools: &mut [Pool], limit: usize) {
-        self.panels.pack(space, group.iter().copied());
-        let mut distances = [[0.0; LANES]; TILE_ROWS];
-        let tiles = group.chunks(TILE_ROWS).zip(pools.chunks_mut(TILE_ROWS));
-        for (rows, pools) in tiles {
-            let mut bars = pools.iter().map(|pool| bar(pool, limit));
-            let tile = distance::tile(rows, |row| space.tile_row(row, bars.next().unwrap_or(0.0)));
-            for (first, panel) in self.panels.from(0) {
-                let below = distance::near(&tile, panel, &mut distances);
-                for (at, row) in rows.iter().enumerate() {
-                    for lane in distance::lanes(below[at]) {
-                        let other = group[first + lane];
-                        if other != *row {
-                            self.found[at].push(Near::new(distances[at][lane], other));
-                        }
-                    }
-                }
-            }
-            for (pool, found) in pools.iter_mut().zip(&mut self.found) {
-                merge(pool, found, limit, &mut self.merged);
-            }
-        }
-    }
-}
-
-/// Working space of refining pools.
-#[derive(Default)]
-struct Refinement {
-    selector: Selector,
-    signed: Signed,
-    others: Vec<u32>,
-    found: Vec<Near>,
-    merged: Pool,
-    /// The refined pool.
-    pool: Pool,
-}
-
-impl Refinement {
-    /// The pool of `row` with the nearest rows of its nearest rows.
-    fn refine(&mut self, space: &Space<'_>, row: u32, pools: &[Pool], limit: usize) {
-        let known = &pools[row as usize];
-        self.others.clear();
-        for near in known.iter().take(REFINED) {
-            let theirs = pools[near.row() as usize].iter().take(REFINED);
-            self.others.extend(theirs.map(|near| near.row()).filter(|&other| other != row));
-        }
-        self.others.sort_unstable();
-        self.others.dedup();
-        space.sign(row, &mut self.signed);
-        let bar = bar(known, limit);
-        for (at, &other) in self.others.iter().enumerate() {
-            if let Some(&ahead) = self.others.get(at + AHEAD) {
-                space.prefetch(ahead);
-            }
-            let distance = space.distance_to(&self.signed, other);
-            if distance < bar {
-                self.found.push(Near::new(distance, other));
-            }
-        }
-        self.pool.clone_from(known);
-        merge(&mut self.pool, &mut self.found, limit, &mut self.merged);
     }
 }

@@ -1,6 +1,7 @@
 //! Which of its candidates a row is linked to.
 
-use super::near::{Near, Pool};
+use super::near::Near;
+use crate::vector::distance::{self, LANES};
 use crate::vector::graph::links::NONE;
 use crate::vector::graph::panel::Panels;
 use crate::vector::graph::space::{Signed, Space};
@@ -18,16 +19,12 @@ const LEAST_LINKS: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Selector {
     panels: Panels,
-    state: Vec<State>,
+    /// What a selected row may at most be away from each candidate to leave it out.
+    bounds: Vec<[f32; LANES]>,
+    /// The candidates that no selected row leaves out.
+    open: Vec<u16>,
     signed: Signed,
-    candidates: Pool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum State {
-    Open,
-    Selected,
-    LeftOut,
+    candidates: Vec<Near>,
 }
 
 impl Selector {
@@ -41,30 +38,40 @@ impl Selector {
         width: usize,
         least: usize,
     ) -> Vec<u32> {
-        let Selector { panels, state, .. } = self;
+        let Selector { panels, bounds, open, .. } = self;
         panels.pack(space, candidates.iter().map(|near| near.row()));
-        state.clear();
-        state.resize(candidates.len(), State::Open);
+        bounds.clear();
+        bounds.resize(candidates.len().div_ceil(LANES), [-1.0; LANES]);
+        open.clear();
+        open.resize(bounds.len(), u16::MAX);
+        let lanes = bounds.as_flattened_mut().iter_mut().zip(candidates);
+        lanes.for_each(|(bound, near)| *bound = near.distance() / RELAXED);
         let mut selected = Vec::with_capacity(width.min(candidates.len()));
-        let farthest = candidates.last().map_or(0.0, |near| near.distance());
+        let mut distances = [0.0; LANES];
         for (at, candidate) in candidates.iter().enumerate() {
             if selected.len() == width {
                 break;
             }
-            if state[at] == State::LeftOut {
+            let (own, lane) = (at / LANES, at % LANES);
+            if open[own] >> lane & 1 == 0 {
                 continue;
             }
-            state[at] = State::Selected;
             selected.push(candidate.row());
-            let row = space.tile_row(candidate.row(), farthest.next_up());
-            panels.near(&row, at, |other, distance| {
-                if other > at && RELAXED * distance <= candidates[other].distance() {
-                    state[other] = State::LeftOut;
+            let row = space.tile_row(candidate.row(), f32::INFINITY);
+            let of_panels = panels.from(at).zip(&bounds[own..]).zip(&mut open[own..]);
+            let mut later = u16::MAX << lane & !(1 << lane);
+            for (((_, panel), bounds), open) in of_panels {
+                if *open & later != 0 {
+                    distance::near_one(&row, panel, &mut distances);
+                    *open &= !(at_most(&distances, bounds) & later);
                 }
-            });
+                later = u16::MAX;
+            }
         }
-        let left_out = candidates.iter().zip(&*state).filter(|(_, state)| **state == State::LeftOut);
-        selected.extend(left_out.map(|(near, _)| near.row()).take(least.saturating_sub(selected.len())));
+        let left_out = |&(at, _): &(usize, &Near)| open[at / LANES] >> (at % LANES) & 1 == 0;
+        let missing = least.saturating_sub(selected.len());
+        selected
+            .extend(candidates.iter().enumerate().filter(left_out).map(|(_, near)| near.row()).take(missing));
         selected
     }
 
@@ -87,6 +94,12 @@ impl Selector {
         self.candidates = candidates;
         fill(list, &selected);
     }
+}
+
+/// The lanes whose distance is at most their bound.
+fn at_most(distances: &[f32; LANES], bounds: &[f32; LANES]) -> u16 {
+    let at_most = |lane: usize| u16::from(distances[lane] <= bounds[lane]) << lane;
+    (0..LANES).fold(0, |mask, lane| mask | at_most(lane))
 }
 
 /// Makes `list` hold `links`, which must not be more than its width.

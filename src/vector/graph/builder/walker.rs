@@ -1,6 +1,6 @@
 //! Walks through a graph that is being built, from row to row towards another row.
 
-use super::near::{Near, Pool};
+use super::near::Near;
 use crate::vector::graph::links::Links;
 use crate::vector::graph::panel::Panels;
 use crate::vector::graph::random::Random;
@@ -46,7 +46,7 @@ impl Start {
 pub(super) struct Walker {
     scratch: Scratch,
     signed: Signed,
-    found: Pool,
+    found: Vec<Near>,
 }
 
 impl Walker {

@@ -49,8 +49,6 @@ impl GraphBuilder for Native {
         let mut rows = distinct.to_vec();
         let mut layers = Vec::new();
         while rows.len() > 1 {
-            // walks only pass through the coarser layers: half as many give links as good
-            let candidates = if layers.is_empty() { candidates } else { (candidates / 2).max(width) };
             let layer = Builder { space, rows: &rows, candidates, width, cancel };
             let links = layer.link(&mut pools, &mut random)?;
             let (half, others): (Vec<u32>, Vec<u32>) = rows.iter().partition(|_| random.next() & 1 == 0);

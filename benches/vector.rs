@@ -126,6 +126,10 @@ fn kernels(criterion: &mut Criterion) {
             bench("near_one, 16 rows", &mut || {
                 black_box(family.near_one(&tile[0], black_box(&panel), &mut distances[0]));
             });
+            let mut packed = vec![0; LANES * words];
+            bench("pack, 16 rows", &mut || {
+                family.pack(black_box(&[&codes[..words * 4]; LANES]), &mut packed);
+            });
             group.finish();
         }
     }

@@ -74,3 +74,33 @@ fn not_among(rows: &[u32; GROUP], places: &[u16], known: impl Iterator<Item = u3
     let bits = |bytes: [u8; 8]| u64::from_le_bytes(bytes).wrapping_mul(0x0102_0408_1020_4080) >> 56;
     std::array::from_fn(|panel| !((bits(lanes[2 * panel]) | bits(lanes[2 * panel + 1]) << 8) as u16))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    proptest! {
+        #[test]
+        fn what_is_known_of_a_group_is_masked_out(
+            order in Just((0..900u32).collect::<Vec<_>>()).prop_shuffle(),
+            len in 1usize..=GROUP,
+            known in prop::collection::hash_set(0u32..900, 0..200),
+        ) {
+            let mut places = vec![0u16; 900];
+            for group in order.chunks(len) {
+                (0..).zip(group).for_each(|(place, &row)| places[row as usize] = place);
+            }
+            for group in order.chunks(len) {
+                let mut padded = [u32::MAX; GROUP];
+                padded[..group.len()].copy_from_slice(group);
+                let masks = not_among(&padded, &places, known.iter().copied());
+                let unknown = |&&row: &&u32| masks[usize::from(places[row as usize]) / LANES] >> (places[row as usize] % 16) & 1 == 1;
+                let found: HashSet<u32> = group.iter().filter(unknown).copied().collect();
+                let want: HashSet<u32> = group.iter().copied().filter(|row| !known.contains(row)).collect();
+                prop_assert_eq!(found, want);
+            }
+        }
+    }
+}

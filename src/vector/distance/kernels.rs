@@ -13,8 +13,8 @@ type AtMost = unsafe fn(&[u8], &SketchQuery, &[u64], &mut [[f32; BLOCK]], &mut [
 
 /// One family of kernels. A kernel may rely on what the methods check: slices of values or codes have the same
 /// length, rows of codes are whole strides, blocks of sketches have the query's length and as many words and places, a
-/// panel has `LANES` words for each of its header's words (but not where rows are packed) and for each group of a row's codes, and the processor has
-/// the instructions that the family's constructor detected.
+/// panel has `LANES` words for each of its header's words (but not where rows are packed) and for each group of a row's
+/// codes, and the processor has the instructions that the family's constructor detected.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels {
     pub(super) name: &'static str,

@@ -46,34 +46,45 @@ pub(super) fn dot_codes(a: &[u8], b: &[i8]) -> i32 {
     a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
 }
 
-/// Inlined so that other families can compile it for their instructions.
-#[inline(always)]
 pub(super) fn near<const ROWS: usize>(
     rows: &[TileRow<'_>; ROWS],
     panel: &[i32],
     distances: &mut [[f32; LANES]; ROWS],
 ) -> [u16; ROWS] {
-    let (header, codes) = panel.split_at(PANEL_HEADER * LANES);
-    let factor = |word: usize, lane: usize| f32::from_bits(header[word * LANES + lane] as u32);
-    let mut below = [0; ROWS];
-    for ((row, distances), below) in rows.iter().zip(distances).zip(&mut below) {
+    let words = &panel[PANEL_HEADER * LANES..];
+    let products = |row: &TileRow<'_>| {
         let mut products = [0i32; LANES];
-        for (group, words) in row.codes.chunks_exact(4).zip(codes.chunks_exact(LANES)) {
+        for (group, words) in row.codes.chunks_exact(4).zip(words.chunks_exact(LANES)) {
             let [a, b, c, d] = [group[0], group[1], group[2], group[3]].map(i32::from);
             for (product, &word) in products.iter_mut().zip(words) {
                 let [w, x, y, z] = [word << 24 >> 24, word << 16 >> 24, word << 8 >> 24, word >> 24];
                 *product += a * w + b * x + c * y + d * z;
             }
         }
-        for lane in 0..LANES {
-            // a damaged panel may say anything
-            let product = products[lane].wrapping_sub(header[3 * LANES + lane]) as f32;
-            let distance = (row.base + factor(1, lane))
-                + (row.scale * factor(0, lane)) * product
-                + row.extension * factor(2, lane);
-            distances[lane] = if distance > 0.0 { distance } else { 0.0 };
-            *below |= u16::from(distances[lane] < row.below) << lane;
-        }
+        products
+    };
+    std::array::from_fn(|row| nearer(&rows[row], &products(&rows[row]), panel, &mut distances[row]))
+}
+
+/// Distances from products of codes, and which of them are nearer than asked for. Inlined so that other families can
+/// compile it for their instructions.
+#[inline(always)]
+pub(super) fn nearer(
+    row: &TileRow<'_>,
+    products: &[i32; LANES],
+    panel: &[i32],
+    distances: &mut [f32; LANES],
+) -> u16 {
+    let factor = |word: usize, lane: usize| f32::from_bits(panel[word * LANES + lane] as u32);
+    let mut below = 0;
+    for lane in 0..LANES {
+        // a damaged panel may say anything
+        let product = products[lane].wrapping_sub(panel[3 * LANES + lane]) as f32;
+        let distance = (row.base + factor(1, lane))
+            + (row.scale * factor(0, lane)) * product
+            + row.extension * factor(2, lane);
+        distances[lane] = if distance > 0.0 { distance } else { 0.0 };
+        below |= u16::from(distances[lane] < row.below) << lane;
     }
     below
 }

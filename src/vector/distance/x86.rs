@@ -27,8 +27,8 @@ pub(super) fn available() -> Vec<Kernels> {
             dot_both: avx2::dot_both,
             dot_rows: avx2::dot_rows,
             dot_rows_whole: avx2::dot_rows_whole,
-            near: avx2::near::<TILE_ROWS>,
-            near_one: avx2::near::<1>,
+            near: avx2::near,
+            near_one: avx2::near_one,
             pack: super::scalar::pack,
             at_most: avx2::at_most,
             within: avx2::within,
@@ -829,14 +829,80 @@ mod avx2 {
         _mm_cvtsi128_si32(_mm_add_epi32(quarter, _mm_shuffle_epi32::<0b10_11_00_01>(quarter)))
     }
 
-    /// The plain loops, compiled for these instructions.
+    /// # Safety
+    /// The panel must have `LANES` words for each header word and for each group of every row's codes.
     #[target_feature(enable = "avx2")]
-    pub(super) fn near<const ROWS: usize>(
-        rows: &[TileRow<'_>; ROWS],
+    pub(super) unsafe fn near(
+        rows: &[TileRow<'_>; TILE_ROWS],
         panel: &[i32],
-        distances: &mut [[f32; LANES]; ROWS],
-    ) -> [u16; ROWS] {
-        scalar::near(rows, panel, distances)
+        distances: &mut [[f32; LANES]; TILE_ROWS],
+    ) -> [u16; TILE_ROWS] {
+        // as many rows at a time as have their sums in registers
+        const AT_A_TIME: usize = 4;
+        let mut products = [[0; LANES]; TILE_ROWS];
+        let (fours, _) = products.as_chunks_mut::<AT_A_TIME>();
+        for (products, rows) in fours.iter_mut().zip(rows.chunks_exact(AT_A_TIME)) {
+            // SAFETY: the caller's.
+            unsafe { code_products(std::array::from_fn(|row| rows[row].codes), panel, products) };
+        }
+        std::array::from_fn(|row| scalar::nearer(&rows[row], &products[row], panel, &mut distances[row]))
+    }
+
+    /// # Safety
+    /// As [`near`].
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn near_one(
+        rows: &[TileRow<'_>; 1],
+        panel: &[i32],
+        distances: &mut [[f32; LANES]; 1],
+    ) -> [u16; 1] {
+        let mut products = [[0; LANES]];
+        // SAFETY: the caller's.
+        unsafe { code_products([rows[0].codes], panel, &mut products) };
+        [scalar::nearer(&rows[0], &products[0], panel, &mut distances[0])]
+    }
+
+    /// Products of rows' codes with those of a panel. Widens to 16 bits first: `vpmaddubsw` would saturate.
+    ///
+    /// # Safety
+    /// As [`near`].
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn code_products<const ROWS: usize>(
+        codes: [&[u8]; ROWS],
+        panel: &[i32],
+        products: &mut [[i32; LANES]; ROWS],
+    ) {
+        const HALF: usize = LANES / 2;
+        let groups = panel.len() / LANES - PANEL_HEADER;
+        let codes = codes.map(<[u8]>::as_ptr);
+        for half in [0, HALF] {
+            let words = panel[PANEL_HEADER * LANES + half..].as_ptr();
+            // of four lanes each: the sums of two dimensions, and of the other two
+            let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
+            for group in 0..groups {
+                // SAFETY: the caller's: group `group` has LANES words in the panel, and four codes in every row.
+                unsafe {
+                    let lanes = words.add(group * LANES).cast::<__m128i>();
+                    let lanes =
+                        [0, 1].map(|quarter| _mm256_cvtepi8_epi16(_mm_loadu_si128(lanes.add(quarter))));
+                    for (sums, codes) in sums.iter_mut().zip(codes) {
+                        let four = codes.add(group * 4).cast::<i32>().read_unaligned();
+                        let four = _mm256_cvtepu8_epi16(_mm_set1_epi32(four));
+                        for (sum, lanes) in sums.iter_mut().zip(lanes) {
+                            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(four, lanes));
+                        }
+                    }
+                }
+            }
+            for (products, [low, high]) in products.iter_mut().zip(sums) {
+                // pairs of both registers' lower halves, then of their upper halves
+                let pairs = _mm256_hadd_epi32(low, high);
+                let of_lanes = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
+                // SAFETY: there are LANES products, and `half` leaves eight.
+                unsafe { _mm256_storeu_si256(products.as_mut_ptr().add(half).cast(), of_lanes) };
+            }
+        }
     }
 
     /// Widens to 16 bits first: `vpmaddubsw` would saturate.

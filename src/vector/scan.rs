@@ -14,6 +14,8 @@ use crate::store::Result;
 const FEW: u32 = 3;
 /// Blocks whose sketches are looked at together.
 const CHUNK: usize = 2048;
+/// Blocks whose sketches are looked at one after the other in any case.
+const PIECE: usize = 64;
 /// The rows of at least so many blocks of a chunk make a bar for the others.
 const FIRST: usize = 32;
 /// Where between the bar and what the likeliest blocks reach the bar of each pass over a chunk lies.
@@ -79,6 +81,8 @@ struct Estimates {
     of_groups: Vec<f32>,
     /// Room for numbers of blocks.
     likely: Vec<usize>,
+    /// Whether the last blocks come first the next time: they are those that the processor's cache still has.
+    backwards: bool,
 }
 
 impl Estimates {
@@ -89,7 +93,16 @@ impl Estimates {
         self.of_rows.resize(self.of_rows.len().max(count), [0.0; BLOCK]);
         self.likely.resize(self.likely.len().max(count), 0);
         self.most.resize(count, 0.0);
-        distance::at_most(blocks, query, &self.allowed, &mut self.of_rows[..count], &mut self.most);
+        let of_rows = self.of_rows[..count].chunks_mut(PIECE).zip(self.most.chunks_mut(PIECE));
+        let pieces = blocks.chunks(PIECE * query.block_bytes).zip(self.allowed.chunks(PIECE)).zip(of_rows);
+        let make = |((blocks, allowed), (of_rows, most)): (_, (&mut [_], &mut [_]))| {
+            distance::at_most(blocks, query, allowed, of_rows, most)
+        };
+        match self.backwards {
+            false => pieces.for_each(make),
+            true => pieces.rev().for_each(make),
+        }
+        self.backwards = !self.backwards;
     }
 
     /// What rows of at least so many blocks reach, or of all: found by the highest of each of twice as many groups of

@@ -522,9 +522,11 @@ mod avx512 {
             let mut highest = nothing;
             for first in (0..BLOCK).step_by(F32) {
                 // SAFETY: `first + 16 <= 64`, and there are signs of as many rows, which end where the constants
-                // begin.
-                let [low, high] = [first, first + 8]
-                    .map(|row| unsafe { differing::<WORDS>(signs.add(row * 8 * WORDS), &digits) });
+                // begin. No closure: it would not be inlined, and ask for the query's words again and again.
+                let (low, high) = unsafe {
+                    let signs = signs.add(first * 8 * WORDS);
+                    (differing::<WORDS>(signs, &digits), differing::<WORDS>(signs.add(64 * WORDS), &digits))
+                };
                 let differing = _mm512_permutex2var_epi32(low, lower_halves, high);
                 // SAFETY: there are 64 factors, then 64 bases, and places for as many estimates.
                 unsafe {

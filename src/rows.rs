@@ -101,6 +101,11 @@ impl RowSet {
         self.len = self.rows - self.len;
     }
 
+    /// Which rows are in the set, 64 of them a word: its lowest bit is for the first.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
     /// Which of 64 rows are in the set: its lowest bit is for row `64 · word`.
     #[inline]
     pub fn word(&self, word: usize) -> u64 {

@@ -46,7 +46,7 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
     let precision = input.int_in_range(1..=2u32)?;
     let mut header = [rows, vectors.dimensions(), width, entries, precision, recalls];
     damage_word(input, &mut header)?;
-    let cut = Cut::choose(input, 5)?;
+    let cut = Cut::choose(input, 6)?;
     let target = input.int_in_range(0..=110u8)?;
     let (ef, k) = (input.int_in_range(0..=80usize)?, input.int_in_range(0..=40usize)?);
     let stray = if rarely(input)? { input.arbitrary()? } else { 0 };
@@ -57,6 +57,7 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
     }
     damage_word(input, &mut pairs)?;
     let (asked, allowed) = (some(input, 40)?, some(input, 40)?);
+    let copies = fill(some(input, 40)?, rows.div_ceil(64) as usize * 8);
 
     // most links and entries lead to rows, some end a list, and a few lead anywhere
     let to_row = |byte: u8| match byte {
@@ -70,8 +71,14 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
     // lists are not one short pattern over and over
     let links = fill(some(input, 2000)?, (rows * width) as usize).into_iter().enumerate();
     let links = links.map(|(at, byte)| to_row(byte.wrapping_add((at / 2000) as u8)));
-    let mut sections =
-        vec![(1, bytes(header)), (2, bytes(links)), (3, bytes(entry_rows)), (4, panels), (5, bytes(pairs))];
+    let mut sections = vec![
+        (1, bytes(header)),
+        (2, bytes(links)),
+        (3, bytes(entry_rows)),
+        (4, panels),
+        (5, bytes(pairs)),
+        (6, copies),
+    ];
     cut.apply(&mut sections);
 
     let Ok(graph) = GraphPart::open(part(PartKind::Graph, &sections), rows) else { return Ok(()) };

@@ -237,6 +237,57 @@ fn every_row_is_reachable_and_duplicates_are_found() {
 }
 
 #[test]
+fn rows_are_found_beside_many_copies_of_another() {
+    let mut random = Random::new(18);
+    let mut vectors = random.clustered(2000, 16, 30);
+    let copied = vectors[1000].clone();
+    vectors.extend(vec![copied.clone(); 2000]);
+    for metric in METRICS {
+        let dir = tempfile::tempdir().unwrap();
+        let part = part(dir.path(), metric, &vectors);
+        for builder in BUILDERS {
+            let graph = open_graph(&frozen(dir.path(), &built_by(builder, &part)), part.rows());
+            let mut recall = 0.0;
+            for _ in 0..100 {
+                let query = Query::new(metric, 16, &random.near(&copied, 1.0)).unwrap();
+                let want = exact(&part, &query, 10, None).unwrap();
+                let found = graph::search(&part, &graph, &query, 10, Effort::Ef(40), None).unwrap();
+                recall += recall_at(10, &found, &want) / 100.0;
+            }
+            assert!(recall >= 0.985, "{builder:?} {metric:?}: {recall}");
+        }
+    }
+}
+
+#[test]
+fn copies_are_found_where_those_before_them_are_left_out() {
+    const ROWS: u32 = 20_000;
+    let mut random = Random::new(19);
+    let mut vectors = random.clustered(ROWS as usize, 16, 300);
+    let copied = vectors[100].clone();
+    vectors.extend(vec![copied.clone(); 1000]);
+    for metric in METRICS {
+        let dir = tempfile::tempdir().unwrap();
+        let part = part(dir.path(), metric, &vectors);
+        let graph = open_graph(&frozen(dir.path(), &graph(&part)), part.rows());
+        for left_out in [30, 900, 970] {
+            let mut allowed = RowSet::full(part.rows());
+            let first = [100].into_iter().chain(ROWS..ROWS + left_out).collect();
+            allowed.and_not(&RowSet::from_bitmap(&first, part.rows()));
+            let copies = |hits: Vec<Scored>| hits.iter().filter(|hit| hit.row >= ROWS).count();
+            let (mut wanted, mut found) = (0, 0);
+            for _ in 0..300 {
+                let query = Query::new(metric, 16, &random.near(&copied, 1.2)).unwrap();
+                wanted += copies(exact(&part, &query, 10, Some(&allowed)).unwrap());
+                let hits = graph::search(&part, &graph, &query, 10, Effort::Ef(30), Some(&allowed)).unwrap();
+                found += copies(hits);
+            }
+            assert!(found >= wanted, "{metric:?}, {left_out} left out: {found} of {wanted}");
+        }
+    }
+}
+
+#[test]
 fn empty_parts_and_single_rows_are_searched() {
     let dir = tempfile::tempdir().unwrap();
     for vectors in [vec![], vec![vec![0.5; 8]]] {

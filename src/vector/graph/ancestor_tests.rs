@@ -287,7 +287,7 @@ proptest! {
         let grown = open_graph(&merge.frozen(&grown), rows);
         prop_assert_eq!(grown.reachable().unwrap(), rows);
         let queries: Vec<Query> =
-            (0..20).map(|_| Query::new(metric, 12, &random.vector(12)).unwrap()).collect();
+            (0..100).map(|_| Query::new(metric, 12, &random.vector(12)).unwrap()).collect();
         let found = recall(&merge.part, &grown, &queries, Effort::Ef(100));
         prop_assert!(found >= 0.95, "{found}");
     }

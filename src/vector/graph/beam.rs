@@ -84,6 +84,13 @@ impl Beam {
         self.open_from(self.next).map(|at| self.entries[at] as u32)
     }
 
+    /// How many rows are exactly as similar.
+    pub fn as_good_as(&self, candidate: Candidate) -> usize {
+        let similarity = pack(candidate) >> 32;
+        let from = self.entries.partition_point(|&other| other >> 32 < similarity);
+        self.entries[from..].iter().take_while(|&&other| other >> 32 == similarity).count()
+    }
+
     fn open_from(&self, at: usize) -> Option<usize> {
         self.entries[at..].iter().position(|&entry| entry as u32 & DONE == 0).map(|offset| at + offset)
     }

@@ -3,6 +3,7 @@
 use super::calibration::Calibration;
 use super::links::Links;
 use super::panel::Panels;
+use crate::rows::RowSet;
 
 /// A graph in memory: node `i` is row `i`.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct Graph {
     pub reused: u32,
     /// The links of every row.
     pub links: Links,
+    /// Rows that are equal to another one and hang below it.
+    pub copies: RowSet,
     /// Rows that a search may start from, ascending; empty where there are no rows.
     pub entry_rows: Vec<u32>,
     /// The entry rows, packed.

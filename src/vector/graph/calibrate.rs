@@ -3,7 +3,6 @@
 use rayon::prelude::*;
 
 use super::calibration::{Calibration, Precision, ef_for};
-use super::links::Links;
 use super::panel::Panels;
 use super::part::LinkLists;
 use super::random::Random;
@@ -39,7 +38,7 @@ fn best(recalls: &[(u32, f32)]) -> f32 {
 pub(super) fn calibrate(
     part: &VectorPart,
     space: &Space<'_>,
-    links: &Links,
+    links: LinkLists<'_>,
     entry_rows: &[u32],
     entries: &Panels,
 ) -> Result<Calibration> {
@@ -57,7 +56,7 @@ pub(super) fn calibrate(
         rows.iter().filter_map(|rows| prepare(rows).transpose()).collect::<Result<_>>()?;
     let bars = farthest_neighbours(part, space, &queries)?;
     let codes = part.codes_at_random()?;
-    let (links, entry_panels) = (LinkLists::of_graph(links), entries.words());
+    let entry_panels = entries.words();
     let measure = |precision| {
         recalls(part.rows(), &queries, &bars, |query, ef| Walk {
             codes,
@@ -65,6 +64,7 @@ pub(super) fn calibrate(
             entry_rows,
             entry_panels,
             query,
+            k: K + 1,
             ef,
             precision,
         })

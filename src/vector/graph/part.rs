@@ -1,7 +1,9 @@
 //! The `graph` part: a graph frozen into a mapped file.
 //!
 //! One array with `width` row numbers per row, ended early by `u32::MAX`; then the rows a search may start
-//! from, and these rows packed into panels (see [`Panels`](super::Panels)).
+//! from, and these rows packed into panels (see [`Panels`](super::Panels)). Where there are rows that are equal to
+//! others, a bit for each row says which: they link only to each other, and first to the one that is linked like any
+//! other row.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +16,7 @@ use super::built::Graph;
 use super::calibration::{Calibration, Effort, Precision};
 use super::links::{Links, NONE};
 use super::scratch::ScratchPool;
+use crate::rows::RowSet;
 use crate::store::{PartFile, PartWriter, Result, Section, StoreError};
 use crate::vector::distance::{LANES, PANEL_HEADER};
 
@@ -22,6 +25,7 @@ const SECTION_LINKS: u32 = 2;
 const SECTION_ENTRY_ROWS: u32 = 3;
 const SECTION_ENTRY_PANELS: u32 = 4;
 const SECTION_RECALLS: u32 = 5;
+const SECTION_COPIES: u32 = 6;
 
 const WORD: usize = size_of::<u32>();
 /// More than any builder makes.
@@ -63,6 +67,9 @@ impl Graph {
         writer.section(SECTION_LINKS, self.links.flat().as_bytes())?;
         writer.section(SECTION_ENTRY_ROWS, self.entry_rows.as_bytes())?;
         writer.section(SECTION_ENTRY_PANELS, self.entries.words().as_bytes())?;
+        if !self.copies.is_empty() {
+            writer.section(SECTION_COPIES, self.copies.words().as_bytes())?;
+        }
         writer.begin(SECTION_RECALLS)?;
         for &(ef, recall) in &self.calibration.recalls {
             writer.write(&ef.to_le_bytes())?;
@@ -79,6 +86,7 @@ pub struct GraphPart {
     dimensions: u32,
     width: usize,
     links: Section,
+    copies: Option<Section>,
     entry_rows: Section,
     entry_panels: Section,
     calibration: Calibration,
@@ -92,14 +100,16 @@ pub struct GraphPart {
 pub(super) struct LinkLists<'a> {
     all: &'a [u32],
     width: usize,
+    /// A bit for each row that is a copy of another one; no words where there are none.
+    copies: &'a [u64],
     /// Where they must be checked before they are read.
     unchecked: Option<&'a GraphPart>,
 }
 
 impl<'a> LinkLists<'a> {
     /// The links of a graph that was just built.
-    pub fn of_graph(links: &'a Links) -> LinkLists<'a> {
-        LinkLists { all: links.flat(), width: links.width(), unchecked: None }
+    pub fn of_graph(links: &'a Links, copies: &'a RowSet) -> LinkLists<'a> {
+        LinkLists { all: links.flat(), width: links.width(), copies: copies.words(), unchecked: None }
     }
 
     /// The rows that `row` (below the graph's rows) links to, each of them below the graph's rows.
@@ -117,6 +127,25 @@ impl<'a> LinkLists<'a> {
             return Err(graph.corrupt("a link leads outside the graph"));
         }
         Ok(list)
+    }
+
+    /// Whether `row` is equal to another one and hangs below it.
+    #[inline]
+    pub fn is_copy(&self, row: u32) -> bool {
+        self.copies.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
+    }
+
+    /// The row that `row`, which is below the graph's rows, is a copy of: itself, if it is none. Anything, where the
+    /// file is damaged.
+    #[inline]
+    pub fn original(&self, row: u32) -> u32 {
+        if self.is_copy(row) { self.all[row as usize * self.width] } else { row }
+    }
+
+    /// Whether `row` is a copy of `original`.
+    #[inline]
+    pub fn is_copy_of(&self, row: u32, original: u32) -> bool {
+        self.is_copy(row) && self.original(row) == original
     }
 
     /// The list of `row`, only to be prefetched.
@@ -164,7 +193,10 @@ impl GraphPart {
         if !recalls.iter().all(|&(ef, recall)| (1..=MAX_EF).contains(&ef) && (0.0..=1.0).contains(&recall)) {
             return Err(bad("the recall of the graph is out of range"));
         }
-        let links = file.section(SECTION_LINKS)?;
+        let (links, copies) = (file.section(SECTION_LINKS)?, file.optional_section(SECTION_COPIES));
+        if copies.as_ref().is_some_and(|bits| bits.len() != rows.div_ceil(64) as usize * size_of::<u64>()) {
+            return Err(bad("a section of the graph has a wrong length"));
+        }
         let (entry_rows, entry_panels) =
             (file.section(SECTION_ENTRY_ROWS)?, file.section(SECTION_ENTRY_PANELS)?);
         let graph = GraphPart {
@@ -172,6 +204,7 @@ impl GraphPart {
             dimensions,
             width: width as usize,
             links,
+            copies,
             entry_rows,
             entry_panels,
             calibration: Calibration { precision, recalls },
@@ -229,7 +262,7 @@ impl GraphPart {
     /// How many rows a search can reach from the first entry: all of them, if the part is what was built.
     pub fn reachable(&self) -> Result<u32> {
         let lists = self.lists()?;
-        let mut seen = crate::rows::RowSet::empty(self.rows);
+        let mut seen = RowSet::empty(self.rows);
         let mut stack: Vec<u32> = self.entries()?.0.iter().copied().take(1).collect();
         stack.iter().for_each(|&row| seen.insert(row));
         while let Some(row) = stack.pop() {
@@ -260,7 +293,9 @@ impl GraphPart {
     /// The links of all rows.
     pub(super) fn lists(&self) -> Result<LinkLists<'_>> {
         let unchecked = (!self.is_checked()).then_some(self);
-        Ok(LinkLists { all: self.links.cast()?, width: self.width, unchecked })
+        let copies = self.copies.as_ref().map(|bits| self.words(bits, 0..bits.len())).transpose()?;
+        let (all, copies) = (self.links.cast()?, copies.unwrap_or_default());
+        Ok(LinkLists { all, width: self.width, copies, unchecked })
     }
 
     /// The rows that a search may start from, and the panels they are packed into.

@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 
 use super::beam::Beam;
 use crate::rows::RowSet;
+use crate::vector::top::Candidate;
 
 /// Marks for the rows of one graph: a bit each, so that those of most graphs stay in the fastest cache.
 #[derive(Debug, Default)]
@@ -95,6 +96,8 @@ pub(super) struct Scratch {
     /// Rows that a filter leaves out, whose links were followed all the same.
     pub crossed: Visited,
     pub beam: Beam,
+    /// Copies of rows in the beam, which have not been there.
+    pub copies: Vec<Candidate>,
     /// Inner products with rows met for the first time.
     pub products: Vec<i32>,
 }

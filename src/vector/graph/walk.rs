@@ -1,5 +1,6 @@
 //! Best-first search of a frozen graph.
 
+use super::beam::Beam;
 use super::calibration::{Effort, Precision};
 use super::part::{GraphPart, LinkLists};
 use super::scratch::{Scratch, Visited};
@@ -31,7 +32,7 @@ pub fn search(
     let (codes, links) = (part.codes_at_random()?, graph.lists()?);
     let (entry_rows, entry_panels) = graph.entries()?;
     let (ef, precision) = (graph.ef(effort).max(k), graph.calibration().precision);
-    let walk = Walk { codes, links, entry_rows, entry_panels, query, ef, precision };
+    let walk = Walk { codes, links, entry_rows, entry_panels, query, k, ef, precision };
     graph.scratch.with(graph.rows(), |scratch| match allowed {
         None => {
             walk.run(scratch)?;
@@ -63,6 +64,9 @@ const TELLING: f32 = 4.0;
 /// A row that links to fewer allowed rows is left by the links of its other neighbours, too.
 const ENOUGH: usize = 16;
 
+/// So many rows that are not allowed are crossed at most to find copies that are.
+const COPIES: usize = 64;
+
 /// By how much the candidates of a walk with a filter are raised each time that the share of allowed
 /// rows halves.
 const RAISED: f32 = 0.3;
@@ -74,6 +78,8 @@ pub(super) struct Walk<'a> {
     pub entry_rows: &'a [u32],
     pub entry_panels: &'a [i32],
     pub query: &'a Query,
+    /// How many rows are looked for.
+    pub k: usize,
     /// How many candidates are kept.
     pub ef: usize,
     pub precision: Precision,
@@ -121,27 +127,47 @@ impl Walk<'_> {
 
     /// Follows the links of the best rows in the beam until those of all that are kept were followed. `follow` marks
     /// the rows that a row leads to as visited.
+    ///
+    /// Copies of a row lead only to each other, so they wait until there is nothing else to follow: however many there
+    /// are, the walk goes as far as without them.
     #[inline(always)]
     fn go_on(
         &self,
         scratch: &mut Scratch,
         follow: impl Fn(u32, &mut Visited, &mut Visited) -> Result<()>,
     ) -> Result<()> {
-        let Scratch { visited, crossed, beam, products } = scratch;
-        while let Some(row) = beam.pop() {
-            let met = visited.len();
+        let Scratch { visited, crossed, beam, copies, products } = scratch;
+        copies.clear();
+        while let Some(row) = beam.pop().or_else(|| self.next_copy(copies, beam)) {
+            let (met, original) = (visited.len(), self.links.original(row));
             follow(row, visited, crossed)?;
             self.ask_for(&visited.marked()[met..]);
             if let Some(next) = beam.peek() {
                 distance::prefetch(self.links.hint(next));
             }
             self.score(&visited.marked()[met..], products, |candidate| {
-                if candidate.similarity > beam.bar() && beam.push(candidate) {
-                    distance::prefetch(self.links.hint(candidate.row));
+                if candidate.similarity > beam.bar() {
+                    if self.links.is_copy_of(candidate.row, original) {
+                        copies.push(candidate);
+                    } else if beam.push(candidate) {
+                        distance::prefetch(self.links.hint(candidate.row));
+                    }
                 }
             })?;
         }
         Ok(())
+    }
+
+    /// Moves a copy to the beam if it may be wanted: nobody wants more than `k` of a kind.
+    #[cold]
+    fn next_copy(&self, copies: &mut Vec<Candidate>, beam: &mut Beam) -> Option<u32> {
+        while let Some(copy) = copies.pop() {
+            if copy.similarity > beam.bar() && beam.as_good_as(copy) < self.k {
+                beam.push(copy);
+                return beam.pop();
+            }
+        }
+        None
     }
 
     /// Ranks what a walk found, best first by the upper halves of its codes, by the whole codes. Those are
@@ -177,7 +203,8 @@ impl Walk<'_> {
     }
 
     /// Marks the allowed rows that `row` links to, and where they are few, those that its other neighbours link to,
-    /// from the nearest on. Nobody needs to be crossed twice.
+    /// from the nearest on. Nobody needs to be crossed twice. Copies are crossed wherever they lead: some of them may
+    /// be allowed while those that they hang below are not.
     #[inline]
     fn follow_allowed(
         &self,
@@ -189,14 +216,23 @@ impl Walk<'_> {
         let links = self.links.of(row)?;
         let mut found = visited.mark_allowed(links, allowed);
         for (at, &to) in links.iter().enumerate() {
-            if found >= ENOUGH {
-                break;
+            if found >= ENOUGH && !self.links.is_copy(to) {
+                continue;
             }
             if let Some(&later) = links.get(at + AHEAD) {
                 distance::prefetch(self.links.hint(later));
             }
-            if !allowed.contains(to) && crossed.mark_one(to) {
-                found += visited.mark_allowed(self.links.of(to)?, allowed);
+            let first = crossed.len();
+            if allowed.contains(to) || !crossed.mark_one(to) {
+                continue;
+            }
+            for at in first..first + COPIES {
+                let Some(&over) = crossed.marked().get(at) else { break };
+                let beyond = self.links.of(over)?;
+                found += visited.mark_allowed(beyond, allowed);
+                for &copy in beyond.iter().filter(|&&row| self.links.is_copy(row) && !allowed.contains(row)) {
+                    crossed.mark_one(copy);
+                }
             }
         }
         Ok(())

@@ -2,12 +2,15 @@
 //!
 //! Left to a graph builder they link only to each other and cut themselves off. So one row of each
 //! group is linked like any other, and the rest hang below it as a tree: the first below the
-//! representative, each next one below an earlier one. A search that arrives at one gets them all.
+//! representative, each next one below an earlier one. A search that arrives at one gets them all. Their order is a
+//! random one: where a filter leaves out the older ones, say, others are not far.
 
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::rows::RowSet;
 use crate::vector::graph::links::Links;
+use crate::vector::graph::random::Random;
 use crate::vector::graph::space::Space;
 
 /// A group of equal rows: the lowest, and the others ascending.
@@ -42,10 +45,15 @@ pub(super) fn find(space: &Space<'_>) -> (Vec<u32>, Vec<Group>) {
     (distinct, groups)
 }
 
-/// Hangs the others of each group below its representative.
-pub(super) fn attach(groups: &[Group], links: &mut Links) {
+/// Hangs the others of each group below its representative, and says which these others are. The first link of each is
+/// to the representative.
+pub(super) fn attach(groups: &[Group], links: &mut Links) -> RowSet {
     let fanout = links.width() - 1;
+    let mut copies = RowSet::empty(links.nodes() as u32);
     for Group { representative, others } in groups {
+        others.iter().for_each(|&row| copies.insert(row));
+        let mut others = others.clone();
+        others.sort_unstable_by_key(|&row| Random(row.into()).next());
         let kept = links.of(*representative);
         let kept = kept[..kept.len().min(fanout)].to_vec();
         links.set(*representative, kept.into_iter().chain(others.first().copied()));
@@ -54,4 +62,5 @@ pub(super) fn attach(groups: &[Group], links: &mut Links) {
             links.set(row, std::iter::once(*representative).chain(below));
         }
     }
+    copies
 }

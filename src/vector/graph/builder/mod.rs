@@ -27,6 +27,7 @@ use super::built::Graph;
 use super::calibrate::calibrate;
 use super::links::{Links, NONE};
 use super::panel::Panels;
+use super::part::LinkLists;
 use super::random::Random;
 use super::space::Space;
 use crate::collection::definition::{Builder, VectorDefinition};
@@ -117,14 +118,15 @@ pub fn build(
     if cancel.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    duplicates::attach(&duplicates, &mut links);
+    let copies = duplicates::attach(&duplicates, &mut links);
     let first = distinct.first().copied().unwrap_or(0);
     connect::connect(&mut links, first);
     let entry_rows = entry_rows(&links, &distinct, part.dimensions());
     let mut entries = Panels::default();
     entries.pack(&space, entry_rows.iter().copied());
-    let calibration = calibrate(part, &space, &links, &entry_rows, &entries)?;
-    Ok(Some(Graph { dimensions: part.dimensions(), reused, links, entry_rows, entries, calibration }))
+    let lists = LinkLists::of_graph(&links, &copies);
+    let calibration = calibrate(part, &space, lists, &entry_rows, &entries)?;
+    Ok(Some(Graph { dimensions: part.dimensions(), reused, links, copies, entry_rows, entries, calibration }))
 }
 
 /// One graph from `kept` links and all layers: every link of a layer is made to lead both ways, and where a row got

@@ -877,15 +877,15 @@ mod avx2 {
     ) {
         const HALF: usize = LANES / 2;
         let groups = panel.len() / LANES - PANEL_HEADER;
+        let words = panel[PANEL_HEADER * LANES..].as_ptr();
         let codes = codes.map(<[u8]>::as_ptr);
         for half in [0, HALF] {
-            let words = panel[PANEL_HEADER * LANES + half..].as_ptr();
             // of four lanes each: the sums of two dimensions, and of the other two
             let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
             for group in 0..groups {
                 // SAFETY: the caller's: group `group` has LANES words in the panel, and four codes in every row.
                 unsafe {
-                    let lanes = words.add(group * LANES).cast::<__m128i>();
+                    let lanes = words.add(group * LANES + half).cast::<__m128i>();
                     let lanes =
                         [0, 1].map(|quarter| _mm256_cvtepi8_epi16(_mm_loadu_si128(lanes.add(quarter))));
                     for (sums, codes) in sums.iter_mut().zip(codes) {

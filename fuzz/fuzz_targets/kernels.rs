@@ -56,13 +56,11 @@ fn int8(input: &mut Unstructured<'_>) -> Result<()> {
 }
 
 fn sketches(input: &mut Unstructured<'_>) -> Result<()> {
-    let len = input.int_in_range(1..=400usize)?;
-    let query = floats(input, len, true)?;
-    let right = 64 * 8 * (1 + len.div_ceil(64).next_power_of_two().min(4));
+    let tables: Vec<[u8; 16]> = input.arbitrary()?;
+    let right = 64 * tables.len().div_ceil(2);
     let len = if rarely(input)? { input.int_in_range(0..=right)? } else { right };
     let block = exactly(input, len)?;
-    let bar = floats(input, 1, true)?[0];
-    fuzzing::sketches(&query, &block, input.arbitrary()?, bar);
+    fuzzing::sketches(tables, &block, input.arbitrary()?, input.arbitrary()?..input.arbitrary()?);
     Ok(())
 }
 

@@ -20,7 +20,8 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
     let value = [4, 2, 0][storage as usize];
     let mut header = [rows, dimensions, metric | storage << 16, stride];
     damage_word(input, &mut header)?;
-    let cut = Cut::choose(input, 4)?;
+    let sketched: bool = input.arbitrary()?;
+    let cut = Cut::choose(input, if sketched { 6 } else { 4 })?;
     let k = input.int_in_range(0..=50usize)?;
     let (asked, allowed) = (some(input, 40)?, some(input, 5)?);
     let len = |row: u32| (rows * row) as usize;
@@ -30,6 +31,14 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
         (3, fill(some(input, 700)?, len(stride))),
         (2, fill(some(input, 700)?, len(dimensions * value))),
     ];
+    if sketched {
+        let codes = ((dimensions / 2).next_multiple_of(4).clamp(16, 48) - 1).min(dimensions) + 1;
+        let axes = dimensions.min(2 * (codes - 1));
+        let model = 21 + dimensions + (dimensions * axes).div_ceil(2) + (codes - 1) * 32;
+        sections.push((7, fill(some(input, 700)?, 4 * model as usize)));
+        let blocks = rows.div_ceil(64) * 64 * codes.div_ceil(2);
+        sections.push((8, fill(some(input, 700)?, blocks as usize)));
+    }
     cut.apply(&mut sections);
 
     let Ok(part) = VectorPart::open(part(PartKind::Vectors, &sections)) else { return Ok(()) };

@@ -1,5 +1,5 @@
 //! What the ways to search a segment cost, in the time it takes to scan a row: measured on sets of 60,000 to
-//! 340,000 rows (`benches/README.md`).
+//! 400,000 rows (`benches/README.md`).
 
 use super::sketch::BLOCK;
 
@@ -21,14 +21,17 @@ const ROWS_PER_CANDIDATE: f32 = 54.0;
 const LOOK_AROUND: f32 = 1.3;
 
 /// Rows whose codes are looked at in the time that the sketches of a block take.
-const ROWS_PER_BLOCK: f32 = 5.0;
+const ROWS_PER_BLOCK: f32 = 4.2;
 
-/// Rows whose codes are looked at after the sketches of all.
-const LEFT_BY_SKETCHES: f32 = 1500.0;
+/// Rows that are scanned in the time that everything but sketches takes: preparing the query, and looking at the codes of
+/// rows that sketches leave. More are left, the surer it must be that no neighbour is hidden: so many more for each
+/// deviation that estimates may be off.
+const LEFT_BY_SKETCHES: f32 = 3200.0;
 
-/// Of a scan for which a filter lets `allowed` of `rows` rows through.
-pub(super) fn scan(allowed: u32, rows: u32) -> f32 {
-    let by_sketches = rows.div_ceil(BLOCK as u32) as f32 * ROWS_PER_BLOCK + LEFT_BY_SKETCHES;
+/// Of a scan for which a filter lets `allowed` of `rows` rows through, where estimates may be off by so many deviations.
+pub(super) fn scan(allowed: u32, rows: u32, deviations: f32) -> f32 {
+    let left = LEFT_BY_SKETCHES * (1.0 + deviations);
+    let by_sketches = rows.div_ceil(BLOCK as u32) as f32 * ROWS_PER_BLOCK + left;
     by_sketches.min(allowed as f32)
 }
 

@@ -3,7 +3,7 @@
 //! - [`BytesPerVector`]: what a vector takes, on disk and in memory.
 //! - [`codes`]: vectors in 8 bits a dimension.
 //! - [`distance`]: the inner loops, chosen for the processor at run time.
-//! - [`sketch`]: vectors in 1 bit a rotated dimension.
+//! - [`sketch`]: vectors in 4-bit codes of their principal components.
 //! - [`part`]: rows, their codes and sketches, on disk.
 //! - [`Row`]: a row in the type it is stored in.
 //! - [`Query`]: a vector prepared for comparing.
@@ -67,7 +67,10 @@ pub fn recall(
     let candidates = allowed.map_or(part.rows(), |set| set.len().min(part.rows()));
     match graph {
         _ if exact || candidates <= cost::few(part.row_bytes()) => scan::exact(part, query, k, allowed),
-        Some(linked) if cost::walk(linked.ef(effort).max(k)) < cost::scan(candidates, part.rows()) => {
+        Some(linked)
+            if cost::walk(linked.ef(effort).max(k))
+                < cost::scan(candidates, part.rows(), effort.deviations()) =>
+        {
             graph::search(part, linked, query, k, effort, allowed)
         }
         Some(_) => scan(part, query, k, effort, allowed),

@@ -18,7 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::codes::{Quantiser, RowConstants, code_stride};
 use super::row::{Row, Rows, to_halves};
-use super::sketch::{self, BLOCK, block_bytes};
+use super::sketch::{self, BLOCK, Model, block_bytes};
 use super::{distance, unit_or_finite};
 use crate::collection::definition::{Metric, Storage};
 use crate::error::{Code, Error};
@@ -31,8 +31,8 @@ const SECTION_HEADER: u32 = 1;
 const SECTION_ROWS: u32 = 2;
 const SECTION_CODES: u32 = 3;
 const SECTION_CONSTANTS: u32 = 4;
-const SECTION_CENTRE: u32 = 5;
-const SECTION_SKETCHES: u32 = 6;
+const SECTION_MODEL: u32 = 7;
+const SECTION_SKETCHES: u32 = 8;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -147,9 +147,11 @@ impl VectorWriter {
         };
         self.writer.section(SECTION_CODES, &self.codes)?;
         self.writer.section(SECTION_CONSTANTS, bytemuck::cast_slice(&self.constants))?;
-        let (centre, sketches) = sketch::sketch(self.metric, self.dimensions, &self.codes, &self.constants);
-        self.writer.section(SECTION_CENTRE, bytemuck::cast_slice(&centre))?;
-        self.writer.section(SECTION_SKETCHES, &sketches)?;
+        let sketched = sketch::sketch(self.metric, self.dimensions, &self.codes, &self.constants);
+        if let Some((model, sketches)) = sketched {
+            self.writer.section(SECTION_MODEL, bytemuck::cast_slice(&model))?;
+            self.writer.section(SECTION_SKETCHES, &sketches)?;
+        }
         self.writer.section(SECTION_HEADER, header.as_bytes())?;
         self.writer.finish()
     }
@@ -182,10 +184,16 @@ pub struct VectorPart {
     values: Section,
     codes: Section,
     constants: Section,
-    centre: Section,
-    sketches: Section,
+    sketches: Option<Sketches>,
     /// All codes and constants were found undamaged.
     codes_checked: Arc<AtomicBool>,
+}
+
+/// The sketches of a part's rows, where it has any: few rows have none.
+#[derive(Clone, Debug)]
+struct Sketches {
+    model: Section,
+    blocks: Section,
 }
 
 /// The codes of all rows of a part, for reading here and there.
@@ -259,8 +267,10 @@ impl VectorPart {
             values: file.section(SECTION_ROWS)?,
             codes: file.section(SECTION_CODES)?,
             constants: file.section(SECTION_CONSTANTS)?,
-            centre: file.section(SECTION_CENTRE)?,
-            sketches: file.section(SECTION_SKETCHES)?,
+            sketches: file
+                .optional_section(SECTION_MODEL)
+                .zip(file.optional_section(SECTION_SKETCHES))
+                .map(|(model, blocks)| Sketches { model, blocks }),
             codes_checked: Arc::default(),
         };
         let lengths = [
@@ -272,9 +282,11 @@ impl VectorPart {
             return Err(bad("a section of the vectors has a wrong length"));
         }
         let blocks = (rows as usize).div_ceil(BLOCK);
-        if part.centre.len() != dimensions * size_of::<f32>()
-            || part.sketches.len() as u64 != blocks as u64 * block_bytes(dimensions) as u64
-        {
+        let fit = |sketches: &Sketches| {
+            sketches.model.len() == Model::len(dimensions) * size_of::<f32>()
+                && sketches.blocks.len() as u64 == blocks as u64 * block_bytes(dimensions) as u64
+        };
+        if !part.sketches.as_ref().is_none_or(fit) {
             return Err(bad("the sketches of the vectors have a wrong length"));
         }
         part.values.expect_random_reads();
@@ -363,21 +375,28 @@ impl VectorPart {
         Ok((codes, constants[0]))
     }
 
-    /// What sketches are relative to, checked.
-    pub(super) fn centre(&self) -> Result<&[f32]> {
-        cast(&self.centre, self.centre.all()?)
+    /// How the rows are sketched, checked, if they are.
+    pub(super) fn sketch_model(&self) -> Result<Option<Model<'_>>> {
+        let Some(Sketches { model, .. }) = &self.sketches else { return Ok(None) };
+        Ok(Some(Model::new(self.dimensions, cast(model, model.all()?)?)))
     }
 
-    /// The sketches of some blocks of rows, checked.
+    /// The sketches of some blocks of rows, checked; none where rows are not sketched.
     pub(super) fn sketches(&self, blocks: Range<usize>) -> Result<&[u8]> {
         let len = block_bytes(self.dimensions);
-        self.sketches.bytes(blocks.start * len..blocks.end * len)
+        match &self.sketches {
+            Some(sketches) => sketches.blocks.bytes(blocks.start * len..blocks.end * len),
+            None => Ok(&[]),
+        }
     }
 
     /// Checks the codes of all rows; walks need not do it from then on.
     pub fn check_codes(&self) -> Result<()> {
         self.all_codes()?;
-        self.sketches.all()?;
+        if let Some(Sketches { model, blocks }) = &self.sketches {
+            model.all()?;
+            blocks.all()?;
+        }
         self.codes_checked.store(true, Ordering::Relaxed); // the bytes never change
         Ok(())
     }

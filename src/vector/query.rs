@@ -3,7 +3,7 @@
 use super::codes::{CodeQuery, HIGH_OFFSET, HIGH_STEP, OFFSET, RowConstants, quantise};
 use super::distance::TileRow;
 use super::row::Row;
-use super::sketch::SketchQuery;
+use super::sketch::{Model, SketchQuery};
 use super::{distance, unit_or_finite};
 use crate::collection::definition::Metric;
 use crate::error::{Code, Error, Result};
@@ -146,9 +146,9 @@ impl Query {
         3.0 * if self.metric == Metric::L2 { 2.0 * deviation } else { deviation }
     }
 
-    /// The query for comparing with sketches.
-    pub(super) fn sketch(&self, centre: &[f32], deviations: f32) -> SketchQuery {
-        SketchQuery::new(self.metric, &self.vector[..self.dimensions as usize], centre, deviations)
+    /// The query for comparing with sketches, if it can be.
+    pub(super) fn sketch(&self, model: &Model, deviations: f32) -> Option<SketchQuery> {
+        SketchQuery::new(self.metric, &self.vector[..self.dimensions as usize], model, deviations)
     }
 
     /// The query as the side of a tile that asks for everything nearer than `below`.

@@ -4,14 +4,12 @@ use std::cell::Cell;
 
 use super::codes::RowConstants;
 use super::part::Codes;
-use super::sketch::{BLOCK, SketchQuery};
+use super::sketch::{BLOCK, SketchQuery, Tables};
 use super::top::{Candidate, Top};
 use super::{Effort, Query, Scored, VectorPart, distance};
 use crate::rows::RowSet;
 use crate::store::Result;
 
-/// As many rows of a block are looked at without a look at sketches: those of the whole block take as long.
-const FEW: u32 = 3;
 /// Blocks whose sketches are looked at together.
 const CHUNK: usize = 2048;
 /// Blocks whose sketches are looked at one after the other in any case.
@@ -46,39 +44,42 @@ pub fn scan(
         let rows = if left < BLOCK { (1 << left) - 1 } else { u64::MAX };
         allowed.map_or(rows, |set| set.word(block) & rows)
     };
-    if allowed.is_some_and(|set| set.len() as usize <= FEW as usize * all_blocks) {
+    let few = allowed.is_some_and(|set| set.len() as usize <= all_blocks);
+    let model = if few { None } else { part.sketch_model()? };
+    let Some(sketch) = model.and_then(|model| query.sketch(&model, effort.deviations())) else {
         (0..all_blocks).try_for_each(|block| scan.look_at(block * BLOCK, allowed_in(block)))?;
         return scan.finish();
-    }
-    let sketch = query.sketch(part.centre()?, effort.deviations());
+    };
     let mut estimates = ESTIMATES.take();
     for first in (0..all_blocks).step_by(CHUNK) {
         let blocks = first..all_blocks.min(first + CHUNK);
         estimates.allowed.clear();
         for (block, rows) in blocks.clone().map(|block| (block, allowed_in(block))) {
-            let few = rows.count_ones() <= FEW;
+            // codes of one row are looked at as soon as the sketches of its block
+            let few = rows & rows.wrapping_sub(1) == 0;
             estimates.allowed.push(if few { 0 } else { rows });
             if few {
                 scan.look_at(block * BLOCK, rows)?;
             }
         }
-        estimates.make(part.sketches(blocks)?, &sketch);
-        scan.look_into(first, &mut estimates, sketch.constant)?;
+        estimates.make(part.sketches(blocks)?, &sketch.tables);
+        scan.look_into(first, &mut estimates, &sketch)?;
     }
     ESTIMATES.set(estimates);
     scan.finish()
 }
 
-/// What the sketches of some blocks tell: the most that similarities of rows may well be.
+/// What the sketches of some blocks tell: the most that similarities of rows may well be, as sums that
+/// [`SketchQuery::bar`] is to be compared with. 0 where a row's sketch is not looked at.
 #[derive(Debug, Default)]
 struct Estimates {
     /// Of each block, the rows whose sketches are looked at.
     allowed: Vec<u64>,
-    of_rows: Vec<[f32; BLOCK]>,
+    of_rows: Vec<[u16; BLOCK]>,
     /// Of each block the highest.
-    most: Vec<f32>,
+    most: Vec<u16>,
     /// Room for the highest of groups of blocks.
-    of_groups: Vec<f32>,
+    of_groups: Vec<u16>,
     /// Room for numbers of blocks.
     likely: Vec<usize>,
     /// Whether the last blocks come first the next time: they are those that the processor's cache still has.
@@ -88,15 +89,15 @@ struct Estimates {
 impl Estimates {
     /// Makes those of the allowed rows of some blocks. There is never less room than there was: what is made again
     /// would be cleared first.
-    fn make(&mut self, blocks: &[u8], query: &SketchQuery) {
+    fn make(&mut self, blocks: &[u8], tables: &Tables) {
         let count = self.allowed.len();
-        self.of_rows.resize(self.of_rows.len().max(count), [0.0; BLOCK]);
+        self.of_rows.resize(self.of_rows.len().max(count), [0; BLOCK]);
         self.likely.resize(self.likely.len().max(count), 0);
-        self.most.resize(count, 0.0);
+        self.most.resize(count, 0);
         let of_rows = self.of_rows[..count].chunks_mut(PIECE).zip(self.most.chunks_mut(PIECE));
-        let pieces = blocks.chunks(PIECE * query.block_bytes).zip(self.allowed.chunks(PIECE)).zip(of_rows);
+        let pieces = blocks.chunks(PIECE * tables.block_bytes()).zip(self.allowed.chunks(PIECE)).zip(of_rows);
         let make = |((blocks, allowed), (of_rows, most)): (_, (&mut [_], &mut [_]))| {
-            distance::at_most(blocks, query, allowed, of_rows, most)
+            distance::look_up(blocks, tables, allowed, of_rows, most)
         };
         match self.backwards {
             false => pieces.for_each(make),
@@ -107,21 +108,21 @@ impl Estimates {
 
     /// What rows of at least so many blocks reach, or of all: found by the highest of each of twice as many groups of
     /// blocks, as quickly as it goes.
-    fn high(&mut self, blocks: usize) -> f32 {
+    fn high(&mut self, blocks: usize) -> u16 {
         let groups = self.most.chunks(self.most.len().div_ceil(2 * blocks));
-        let highest = groups.map(|group| group.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let highest = groups.map(|group| group.iter().copied().fold(0, u16::max));
         self.of_groups.clear();
-        self.of_groups.extend(highest.filter(|&most| most > f32::NEG_INFINITY));
+        self.of_groups.extend(highest.filter(|&most| most > 0));
         if self.of_groups.is_empty() {
-            return f32::NEG_INFINITY;
+            return 0;
         }
         let place = self.of_groups.len().saturating_sub(blocks);
-        *self.of_groups.select_nth_unstable_by(place, f32::total_cmp).1
+        *self.of_groups.select_nth_unstable(place).1
     }
 
     /// How many blocks have rows that reach `bar`: now the first of the likely ones. Which they are cannot be predicted,
     /// so there are no branches.
-    fn find_likely(&mut self, bar: f32) -> usize {
+    fn find_likely(&mut self, bar: u16) -> usize {
         let mut found = 0;
         for (block, &most) in self.most.iter().enumerate() {
             self.likely[found] = block;
@@ -132,7 +133,7 @@ impl Estimates {
 }
 
 thread_local! {
-    /// Room for the estimates of a chunk: 565 KB.
+    /// Room for the estimates of a chunk: 300 KB.
     static ESTIMATES: Cell<Estimates> = Cell::default();
 }
 
@@ -160,15 +161,15 @@ impl Scan<'_> {
 
     /// Looks at the rows of a chunk, whose first block is `first`, that may be among the best for all that their
     /// sketches tell. The likelier ones come first: they raise the bar for the others.
-    fn look_into(&mut self, first: usize, estimates: &mut Estimates, constant: f32) -> Result<()> {
+    fn look_into(&mut self, first: usize, estimates: &mut Estimates, sketch: &SketchQuery) -> Result<()> {
         let high = estimates.high(FIRST.max(self.best.limit()));
-        let mut looked_at = f32::INFINITY;
+        let mut looked_at = u16::MAX;
         for near in NEAR {
-            let low = self.bar(constant);
-            let bar = low * (1.0 - near) + high.clamp(low, f32::MAX) * near;
+            let low = self.bar(sketch);
+            let bar = low + (f32::from(high.saturating_sub(low)) * near) as u16;
             let found = estimates.find_likely(bar);
             for &block in &estimates.likely[..found] {
-                let bar = bar.max(self.bar(constant)); // it may be higher by now
+                let bar = bar.max(self.bar(sketch)); // it may be higher by now
                 let rows = distance::within(&estimates.of_rows[block], bar..looked_at);
                 self.look_at((first + block) * BLOCK, rows)?;
             }
@@ -181,9 +182,8 @@ impl Scan<'_> {
 
     /// What the estimate of a row must reach for the row to be looked at.
     #[inline]
-    fn bar(&self, constant: f32) -> f32 {
-        let bar = self.best.bar() - self.doubt + constant;
-        if bar.is_nan() { f32::MIN } else { bar.clamp(f32::MIN, f32::MAX) } // damage may make it anything
+    fn bar(&self, sketch: &SketchQuery) -> u16 {
+        sketch.bar(self.best.bar() - self.doubt)
     }
 
     /// Looks at some of the rows from `first` on, sooner or later.

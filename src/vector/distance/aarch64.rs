@@ -3,7 +3,7 @@
 
 use core::arch::aarch64::*;
 
-use super::{Kernels, scalar};
+use super::{BLOCK, Kernels, Tables, scalar};
 
 pub(super) fn available() -> Vec<Kernels> {
     if !std::arch::is_aarch64_feature_detected!("neon") {
@@ -25,9 +25,50 @@ pub(super) fn available() -> Vec<Kernels> {
         near: scalar::near,
         near_one: scalar::near,
         pack: scalar::pack,
-        at_most: scalar::at_most,
+        look_up,
         within: scalar::within,
     }]
+}
+
+#[target_feature(enable = "neon")]
+fn look_up(blocks: &[u8], tables: &Tables, allowed: &[u64], of_rows: &mut [[u16; BLOCK]], most: &mut [u16]) {
+    /// Lanes of sums.
+    const U16: usize = 8;
+    let bit: [u16; U16] = std::array::from_fn(|lane| 1 << lane);
+    // SAFETY: 8 values.
+    let bit = unsafe { vld1q_u16(bit.as_ptr()) };
+    let of_blocks = allowed.iter().zip(of_rows).zip(most);
+    for (block, ((&allowed, of_rows), most)) in blocks.chunks_exact(tables.block_bytes()).zip(of_blocks) {
+        *most = 0;
+        if allowed == 0 {
+            continue;
+        }
+        for rows in (0..BLOCK / 2).step_by(U16) {
+            // of rows in turn from the first and the second half of the block, and of the second half alone
+            let mut sums = [vdupq_n_u16(0); 2];
+            for (codes, [first, second]) in block.as_chunks::<BLOCK>().0.iter().zip(tables.pairs()) {
+                // SAFETY: 16 of 64 bytes; a table has 16.
+                let (codes, first, second) = unsafe {
+                    let codes = vld1q_u8(codes.as_ptr().add(2 * rows));
+                    (codes, vld1q_u8(first.as_ptr()), vld1q_u8(second.as_ptr()))
+                };
+                let first = vqtbl1q_u8(first, vandq_u8(codes, vdupq_n_u8(15)));
+                let two = vaddq_u8(first, vqtbl1q_u8(second, vshrq_n_u8::<4>(codes)));
+                let two = vreinterpretq_u16_u8(two);
+                sums[0] = vaddq_u16(sums[0], two);
+                sums[1] = vaddq_u16(sums[1], vshrq_n_u16::<8>(two));
+            }
+            let [both, second] = sums;
+            let first = vsubq_u16(both, vshlq_n_u16::<8>(second));
+            for (sums, rows) in [(first, rows), (second, BLOCK / 2 + rows)] {
+                let asked = vtstq_u16(vdupq_n_u16((allowed >> rows) as u16 & 0xFF), bit);
+                let sums = vandq_u16(vaddq_u16(sums, vdupq_n_u16(1)), asked);
+                *most = (*most).max(vmaxvq_u16(sums));
+                // SAFETY: 8 of 64 places.
+                unsafe { vst1q_u16(of_rows.as_mut_ptr().add(rows), sums) };
+            }
+        }
+    }
 }
 
 #[target_feature(enable = "neon")]

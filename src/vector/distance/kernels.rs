@@ -4,15 +4,15 @@
 use std::ops::Range;
 
 use super::super::codes::UNIT;
-use super::{BLOCK, CodeQuery, LANES, PANEL_HEADER, SketchQuery, TILE_ROWS, TileRow, scalar};
+use super::{BLOCK, CodeQuery, LANES, PANEL_HEADER, TILE_ROWS, Tables, TileRow, scalar};
 
 type Near<const ROWS: usize> =
     unsafe fn(&[TileRow<'_>; ROWS], &[i32], &mut [[f32; LANES]; ROWS]) -> [u16; ROWS];
 
-type AtMost = unsafe fn(&[u8], &SketchQuery, &[u64], &mut [[f32; BLOCK]], &mut [f32]);
+type LookUp = unsafe fn(&[u8], &Tables, &[u64], &mut [[u16; BLOCK]], &mut [u16]);
 
 /// One family of kernels. A kernel may rely on what the methods check: slices of values or codes have the same
-/// length, rows of codes are whole strides, blocks of sketches have the query's length and as many words and places, a
+/// length, rows of codes are whole strides, blocks of sketches have a code for each table, and there are as many words and places, a
 /// panel has `LANES` words for each of its header's words (but not where rows are packed) and for each group of a row's
 /// codes, and the processor has the instructions that the family's constructor detected.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +31,8 @@ pub struct Kernels {
     pub(super) near: Near<TILE_ROWS>,
     pub(super) near_one: Near<1>,
     pub(super) pack: unsafe fn(&[&[u8]; LANES], &mut [i32]),
-    pub(super) at_most: AtMost,
-    pub(super) within: unsafe fn(&[f32; BLOCK], Range<f32>) -> u64,
+    pub(super) look_up: LookUp,
+    pub(super) within: unsafe fn(&[u16; BLOCK], Range<u16>) -> u64,
 }
 
 /// The family that the others are tested against, and what runs where no vector instructions are known.
@@ -51,7 +51,7 @@ pub(super) const SCALAR: Kernels = Kernels {
     near: scalar::near,
     near_one: scalar::near,
     pack: scalar::pack,
-    at_most: scalar::at_most,
+    look_up: scalar::look_up,
     within: scalar::within,
 };
 
@@ -182,28 +182,28 @@ impl Kernels {
         }
     }
 
-    /// See [`super::at_most`].
+    /// See [`super::look_up`].
     #[inline]
-    pub(in crate::vector) fn at_most(
+    pub(in crate::vector) fn look_up(
         &self,
         blocks: &[u8],
-        query: &SketchQuery,
+        tables: &Tables,
         allowed: &[u64],
-        of_rows: &mut [[f32; BLOCK]],
-        most: &mut [f32],
+        of_rows: &mut [[u16; BLOCK]],
+        most: &mut [u16],
     ) {
         let count = allowed.len();
-        if [blocks.len(), of_rows.len(), most.len()] != [count * query.block_bytes, count, count] {
-            most.fill(f32::NEG_INFINITY);
+        if [blocks.len(), of_rows.len(), most.len()] != [count * tables.block_bytes(), count, count] {
+            most.fill(0);
             return;
         }
-        // SAFETY: blocks have the length that the query asks for; detected as for `dot`.
-        unsafe { (self.at_most)(blocks, query, allowed, of_rows, most) }
+        // SAFETY: blocks have the length that the tables ask for; detected as for `dot`.
+        unsafe { (self.look_up)(blocks, tables, allowed, of_rows, most) }
     }
 
     /// See [`super::within`].
     #[inline]
-    pub(in crate::vector) fn within(&self, values: &[f32; BLOCK], range: Range<f32>) -> u64 {
+    pub(in crate::vector) fn within(&self, values: &[u16; BLOCK], range: Range<u16>) -> u64 {
         // SAFETY: detected as for `dot`.
         unsafe { (self.within)(values, range) }
     }

@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::codes::CodeQuery;
-use super::sketch::{BLOCK, SketchQuery};
+use super::sketch::{BLOCK, Tables};
 
 pub use kernels::Kernels;
 
@@ -151,24 +151,24 @@ pub fn pack(rows: &[&[u8]; LANES], words: &mut [i32]) {
     BEST.pack(rows, words);
 }
 
-/// The most that the similarity of each row of some blocks of sketches may well be, where its bit of the block's word in
-/// `allowed` is set, else minus infinity; and of each block the `most` of these. Where no row of a block is allowed, its
-/// rows are left as they are. Nothing may well be anything where there are not as many blocks as there are words and
+/// For each row of some blocks of sketches whose bit of the block's word in `allowed` is set, one more than the sum of the
+/// entries that its codes have in the tables, else 0; and of each block the `most` of these. Where no row of a block is
+/// allowed, its rows are left as they are. Nothing is anything where there are not as many blocks as there are words and
 /// places.
 #[inline]
-pub(super) fn at_most(
+pub(super) fn look_up(
     blocks: &[u8],
-    query: &SketchQuery,
+    tables: &Tables,
     allowed: &[u64],
-    of_rows: &mut [[f32; BLOCK]],
-    most: &mut [f32],
+    of_rows: &mut [[u16; BLOCK]],
+    most: &mut [u16],
 ) {
-    BEST.at_most(blocks, query, allowed, of_rows, most);
+    BEST.look_up(blocks, tables, allowed, of_rows, most);
 }
 
 /// A mask of the values that lie in `range`.
 #[inline]
-pub(super) fn within(values: &[f32; BLOCK], range: Range<f32>) -> u64 {
+pub(super) fn within(values: &[u16; BLOCK], range: Range<u16>) -> u64 {
     BEST.within(values, range)
 }
 

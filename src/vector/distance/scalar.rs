@@ -5,7 +5,7 @@ use std::ops::Range;
 use half::f16;
 
 use super::super::codes::decode;
-use super::{BLOCK, CodeQuery, LANES, PANEL_HEADER, SketchQuery, TileRow};
+use super::{BLOCK, CodeQuery, LANES, PANEL_HEADER, Tables, TileRow};
 
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
@@ -98,49 +98,36 @@ pub(super) fn pack(rows: &[&[u8]; LANES], words: &mut [i32]) {
     }
 }
 
-/// Inlined so that other families can compile it for their instructions.
-#[inline(always)]
-pub(super) fn at_most(
+pub(super) fn look_up(
     blocks: &[u8],
-    query: &SketchQuery,
+    tables: &Tables,
     allowed: &[u64],
-    of_rows: &mut [[f32; BLOCK]],
-    most: &mut [f32],
+    of_rows: &mut [[u16; BLOCK]],
+    most: &mut [u16],
 ) {
     let of_blocks = allowed.iter().zip(of_rows).zip(most);
-    for (block, ((&allowed, of_rows), most)) in blocks.chunks_exact(query.block_bytes).zip(of_blocks) {
-        *most =
-            if allowed == 0 { f32::NEG_INFINITY } else { at_most_of_block(block, query, allowed, of_rows) };
-    }
-}
-
-#[inline(always)]
-fn at_most_of_block(block: &[u8], query: &SketchQuery, allowed: u64, of_rows: &mut [f32; BLOCK]) -> f32 {
-    let (signs, constants) = block.split_at(block.len() - 8 * BLOCK);
-    let (factors, bases) = constants.as_chunks::<4>().0.split_at(BLOCK);
-    let (signs, words) = (signs.as_chunks::<8>().0, signs.len() / 8 / BLOCK);
-    let mut highest = f32::NEG_INFINITY;
-    for (row, most) in of_rows.iter_mut().enumerate() {
-        let mut differing = 0;
-        for word in 0..words {
-            let bits = u64::from_le_bytes(signs[(row / 8 * words + word) * 8 + row % 8]);
-            for (digit, worth) in query.digits.iter().zip([1, 3]) {
-                differing += worth * ((bits ^ digit.signs[word]) & digit.counted[word]).count_ones();
+    for (block, ((&allowed, of_rows), most)) in blocks.chunks_exact(tables.block_bytes()).zip(of_blocks) {
+        if allowed != 0 {
+            let mut sums = [0; BLOCK];
+            for (codes, [first, second]) in block.as_chunks::<BLOCK>().0.iter().zip(tables.pairs()) {
+                for (sum, code) in sums.iter_mut().zip(codes) {
+                    *sum += u16::from(first[usize::from(code & 15)] + second[usize::from(code >> 4)]);
+                }
+            }
+            for (row, of_row) in of_rows.iter_mut().enumerate() {
+                let sum = sums[2 * (row % (BLOCK / 2)) + row / (BLOCK / 2)];
+                *of_row = if allowed >> row & 1 == 1 { sum + 1 } else { 0 };
             }
         }
-        let [factor, base] = [factors[row], bases[row]].map(f32::from_le_bytes);
-        *most =
-            if allowed >> row & 1 == 1 { query.at_most(differing, factor, base) } else { f32::NEG_INFINITY };
-        highest = highest.max(*most);
+        *most = if allowed != 0 { of_rows.iter().copied().fold(0, u16::max) } else { 0 };
     }
-    highest
 }
 
-/// Inlined like [`at_most`].
+/// Inlined so that other families can compile it for their instructions.
 #[inline(always)]
-pub(super) fn within(values: &[f32; BLOCK], range: Range<f32>) -> u64 {
+pub(super) fn within(values: &[u16; BLOCK], range: Range<u16>) -> u64 {
     let (low, below) = (range.start, range.end);
-    let within = |value: f32| u64::from(value >= low) & u64::from(value < below);
+    let within = |value: u16| u64::from(value >= low) & u64::from(value < below);
     values.iter().enumerate().fold(0, |mask, (at, &value)| mask | within(value) << at)
 }
 

@@ -4,7 +4,6 @@ use half::f16;
 
 use super::kernels::SCALAR;
 use super::*;
-use crate::collection::definition::Metric;
 use crate::vector::codes::{OFFSET, UNIT, decode};
 use proptest::prelude::*;
 
@@ -193,33 +192,29 @@ fn rows_that_do_not_fit_are_nothing() {
 proptest! {
     #[test]
     fn families_agree_on_sketches(
-        query in prop::collection::vec(-9.0f32..9.0, 1..400),
-        signs in prop::collection::vec(any::<u8>(), 3 * 32 * BLOCK),
-        constants in prop::collection::vec(-9.0f32..9.0, 2 * BLOCK),
-        allowed in prop::array::uniform3(prop_oneof![any::<u64>(), Just(0)]),
-        bar in -99.0f32..99.0,
-        width in 0.0f32..99.0,
+        tables in prop::collection::vec(prop::array::uniform16(any::<u8>()), 1..50),
+        codes in prop::collection::vec(any::<u8>(), 3 * 25 * BLOCK),
+        allowed in prop::array::uniform3(prop_oneof![any::<u64>(), Just(0), Just(u64::MAX)]),
+        bar in 0u16..3500,
+        width in prop_oneof![0u16..1000, Just(u16::MAX - 3500)],
     ) {
-        let prepared = SketchQuery::new(Metric::L2, &query, &vec![0.5; query.len()], 2.0);
-        let constants: Vec<u8> = constants.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let of_block = |signs: &[u8]| [signs, &constants].concat();
-        let blocks: Vec<u8> =
-            signs.chunks_exact(prepared.block_bytes - 8 * BLOCK).take(3).flat_map(of_block).collect();
-        let estimate = |family: &Kernels| {
-            let (mut of_rows, mut most) = ([[0.0; BLOCK]; 3], [0.0; 3]);
-            family.at_most(&blocks, &prepared, &allowed, &mut of_rows, &mut most);
+        let tables = Tables::new(tables);
+        let blocks = &codes[..3 * tables.block_bytes()];
+        let sums = |family: &Kernels| {
+            let (mut of_rows, mut most) = ([[0; BLOCK]; 3], [7; 3]);
+            family.look_up(blocks, &tables, &allowed, &mut of_rows, &mut most);
             (of_rows, most)
         };
-        let (of_rows, most) = estimate(&SCALAR);
+        let (of_rows, most) = sums(&SCALAR);
         for family in families() {
-            assert_eq!(estimate(&family), (of_rows, most), "{}", family.name());
+            assert_eq!(sums(&family), (of_rows, most), "{}", family.name());
             for of_block in &of_rows {
                 let range = bar..bar + width;
                 assert_eq!(family.within(of_block, range.clone()), SCALAR.within(of_block, range), "{}", family.name());
             }
-            let mut nothing = [0.0; 3];
-            family.at_most(&blocks[1..], &prepared, &allowed, &mut [[0.0; BLOCK]; 3], &mut nothing);
-            assert_eq!(nothing, [f32::NEG_INFINITY; 3], "{}", family.name());
+            let mut nothing = [7; 3];
+            family.look_up(&blocks[1..], &tables, &allowed, &mut [[0; BLOCK]; 3], &mut nothing);
+            assert_eq!(nothing, [0; 3], "{}", family.name());
         }
     }
 }

@@ -5,8 +5,7 @@ use core::arch::x86_64::*;
 use std::ops::Range;
 
 use super::super::codes::{OFFSET, UNIT};
-use super::super::sketch;
-use super::{BLOCK, CodeQuery, Kernels, LANES, PANEL_HEADER, SketchQuery, TILE_ROWS, TileRow};
+use super::{BLOCK, CodeQuery, Kernels, LANES, PANEL_HEADER, TILE_ROWS, Tables, TileRow};
 
 pub(super) fn available() -> Vec<Kernels> {
     let mut families = Vec::new();
@@ -30,7 +29,7 @@ pub(super) fn available() -> Vec<Kernels> {
             near: avx2::near,
             near_one: avx2::near_one,
             pack: super::scalar::pack,
-            at_most: avx2::at_most,
+            look_up: avx2::look_up,
             within: avx2::within,
         });
     }
@@ -54,11 +53,7 @@ pub(super) fn available() -> Vec<Kernels> {
             near: avx512::near,
             near_one: avx512::near_one,
             pack: avx512::pack,
-            at_most: if is_x86_feature_detected!("avx512vpopcntdq") {
-                avx512::at_most
-            } else {
-                avx2::at_most
-            },
+            look_up: if is_x86_feature_detected!("avx512vbmi") { avx512::look_up } else { avx2::look_up },
             within: avx512::within,
         });
     }
@@ -479,107 +474,86 @@ mod avx512 {
         _mm512_cmp_ps_mask::<_CMP_LT_OQ>(distance, _mm512_set1_ps(row.below))
     }
 
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq,popcnt")]
-    pub(super) fn at_most(
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    pub(super) fn look_up(
         blocks: &[u8],
-        query: &SketchQuery,
+        tables: &Tables,
         allowed: &[u64],
-        of_rows: &mut [[f32; BLOCK]],
-        most: &mut [f32],
+        of_rows: &mut [[u16; BLOCK]],
+        most: &mut [u16],
     ) {
-        match (query.block_bytes / BLOCK - 8) / 8 {
-            1 => at_most_by_words::<1>(blocks, query, allowed, of_rows, most),
-            2 => at_most_by_words::<2>(blocks, query, allowed, of_rows, most),
-            4 => at_most_by_words::<4>(blocks, query, allowed, of_rows, most),
-            _ => scalar::at_most(blocks, query, allowed, of_rows, most),
-        }
-    }
-
-    /// [`at_most`] for rows of so many words of signs.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq,popcnt")]
-    fn at_most_by_words<const WORDS: usize>(
-        blocks: &[u8],
-        query: &SketchQuery,
-        allowed: &[u64],
-        of_rows: &mut [[f32; BLOCK]],
-        most: &mut [f32],
-    ) {
-        let digits = query.digits.map(|digit| {
-            [digit.signs, digit.counted].map(|plane| plane.map(|word| _mm512_set1_epi64(word as i64)))
-        });
-        let (slope, at_zero) = (_mm512_set1_ps(query.slope), _mm512_set1_ps(query.at_zero));
-        let nothing = _mm512_set1_ps(f32::NEG_INFINITY);
-        // of the 8 pairs of words of one register and the 8 of another
-        let lower_halves = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
         let of_blocks = allowed.iter().zip(of_rows).zip(most);
-        for (block, ((&allowed, of_rows), most)) in blocks.chunks_exact(query.block_bytes).zip(of_blocks) {
+        for (block, ((&allowed, of_rows), most)) in blocks.chunks_exact(tables.block_bytes()).zip(of_blocks) {
             if allowed == 0 {
-                *most = f32::NEG_INFINITY;
+                *most = 0;
                 continue;
             }
-            let (signs, constants) = (block.as_ptr(), &block[8 * WORDS * BLOCK..][..8 * BLOCK]);
-            let mut highest = nothing;
-            for first in (0..BLOCK).step_by(F32) {
-                // SAFETY: `first + 16 <= 64`, and there are signs of as many rows, which end where the constants
-                // begin. No closure: it would not be inlined, and ask for the query's words again and again.
-                let (low, high) = unsafe {
-                    let signs = signs.add(first * 8 * WORDS);
-                    (differing::<WORDS>(signs, &digits), differing::<WORDS>(signs.add(64 * WORDS), &digits))
-                };
-                let differing = _mm512_permutex2var_epi32(low, lower_halves, high);
-                // SAFETY: there are 64 factors, then 64 bases, and places for as many estimates.
-                unsafe {
-                    let factors = constants.as_ptr().cast::<f32>().add(first);
-                    let of_query =
-                        _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(differing), slope), at_zero);
-                    let of_row = _mm512_mul_ps(_mm512_loadu_ps(factors), of_query);
-                    let found = _mm512_add_ps(of_row, _mm512_loadu_ps(factors.add(BLOCK)));
-                    let found = _mm512_mask_mov_ps(nothing, (allowed >> first) as __mmask16, found);
-                    highest = _mm512_max_ps(highest, found);
-                    _mm512_storeu_ps(of_rows.as_mut_ptr().add(first), found);
-                }
+            // of rows in turn from the first and the second half of the block, and of the second half alone
+            let mut sums = [_mm512_setzero_si512(); 2];
+            let mut add = |four: __m512i| {
+                sums[0] = _mm512_add_epi16(sums[0], four);
+                sums[1] = _mm512_add_epi16(sums[1], _mm512_srli_epi16::<8>(four));
+            };
+            let (fours, rest) = tables.pairs().as_chunks::<2>();
+            let mut codes = block.as_ptr();
+            for [pair, next] in fours {
+                // SAFETY: a block has 64 bytes for each pair of tables.
+                let four = unsafe { _mm512_add_epi8(entries(codes, pair), entries(codes.add(U8), next)) };
+                add(four);
+                codes = codes.wrapping_add(2 * U8);
             }
-            *most = _mm512_reduce_max_ps(highest);
+            if let [pair] = rest {
+                // SAFETY: as above.
+                add(unsafe { entries(codes, pair) });
+            }
+            let [both, second] = sums;
+            let first = _mm512_sub_epi16(both, _mm512_slli_epi16::<8>(second));
+            let one = _mm512_set1_epi16(1);
+            let first = _mm512_maskz_add_epi16(allowed as u32, first, one);
+            let second = _mm512_maskz_add_epi16((allowed >> 32) as u32, second, one);
+            // SAFETY: there are places for 64 sums.
+            unsafe {
+                _mm512_storeu_si512(of_rows.as_mut_ptr().cast(), first);
+                _mm512_storeu_si512(of_rows.as_mut_ptr().add(BLOCK / 2).cast(), second);
+            }
+            *most = most_of(_mm512_max_epu16(first, second));
         }
     }
 
-    /// In how many of the signs that count each of 8 rows differs, those of the second digit counted three times.
+    /// Of 64 rows the sum of the entries of two codes in their tables.
     ///
     /// # Safety
-    /// There are `64 * WORDS` bytes at `signs`.
+    /// There are 64 bytes at `codes`.
     #[inline]
-    #[target_feature(enable = "avx512f,avx512vnni,avx512vpopcntdq")]
-    unsafe fn differing<const WORDS: usize>(
-        signs: *const u8,
-        digits: &[[[__m512i; sketch::WORDS]; 2]; 2],
-    ) -> __m512i {
-        /// (a ^ b) & c
-        const COUNTED_DIFFERENCES: i32 = 0b0010_1000;
-        let mut sums = [_mm512_setzero_si512(); 2];
-        for word in 0..WORDS {
-            // SAFETY: 64 bytes for each word.
-            let bits = unsafe { _mm512_loadu_si512(signs.add(64 * word).cast()) };
-            for (sum, [of_query, counted]) in sums.iter_mut().zip(digits) {
-                let differing =
-                    _mm512_ternarylogic_epi64::<COUNTED_DIFFERENCES>(bits, of_query[word], counted[word]);
-                *sum = _mm512_add_epi64(*sum, _mm512_popcnt_epi64(differing));
-            }
-        }
-        let [ones, threes] = sums;
-        _mm512_dpwssd_epi32(ones, threes, _mm512_set1_epi64(3))
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+    unsafe fn entries(codes: *const u8, tables: &[[u8; 16]; 2]) -> __m512i {
+        // a table four times over: the two bits above a code make no difference
+        // SAFETY: a table has 16 bytes; the codes are the caller's.
+        let (codes, [first, second]) = unsafe {
+            let table = |table: &[u8; 16]| _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+            (_mm512_loadu_si512(codes.cast()), [table(&tables[0]), table(&tables[1])])
+        };
+        let second = _mm512_permutexvar_epi8(_mm512_srli_epi16::<4>(codes), second);
+        _mm512_add_epi8(_mm512_permutexvar_epi8(codes, first), second)
     }
 
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn within(values: &[f32; BLOCK], range: Range<f32>) -> u64 {
-        let (low, below) = (_mm512_set1_ps(range.start), _mm512_set1_ps(range.end));
+    /// The largest of 32 values.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn most_of(values: __m512i) -> u16 {
+        let (low, high) = (_mm512_castsi512_si256(values), _mm512_extracti64x4_epi64::<1>(values));
+        avx2::most_of(_mm256_max_epu16(low, high))
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn within(values: &[u16; BLOCK], range: Range<u16>) -> u64 {
+        let (low, below) = (_mm512_set1_epi16(range.start as i16), _mm512_set1_epi16(range.end as i16));
         let mut mask = 0;
-        for (at, values) in values.as_chunks::<F32>().0.iter().enumerate() {
-            // SAFETY: 16 values.
-            let values = unsafe { _mm512_loadu_ps(values.as_ptr()) };
-            let within = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(values, low);
-            let within = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(within, values, below);
-            mask |= u64::from(within) << (F32 * at);
+        for (at, values) in values.as_chunks::<{ BLOCK / 2 }>().0.iter().enumerate() {
+            // SAFETY: 32 values.
+            let values = unsafe { _mm512_loadu_si512(values.as_ptr().cast()) };
+            let within = _mm512_cmpge_epu16_mask(values, low);
+            mask |= u64::from(_mm512_mask_cmplt_epu16_mask(within, values, below)) << (BLOCK / 2 * at);
         }
         mask
     }
@@ -593,29 +567,87 @@ mod avx2 {
     const F32: usize = 8;
     const ROUND: usize = 4 * F32;
 
-    #[target_feature(enable = "avx2,popcnt")]
-    pub(super) fn at_most(
+    #[target_feature(enable = "avx2")]
+    pub(super) fn look_up(
         blocks: &[u8],
-        query: &SketchQuery,
+        tables: &Tables,
         allowed: &[u64],
-        of_rows: &mut [[f32; BLOCK]],
-        most: &mut [f32],
+        of_rows: &mut [[u16; BLOCK]],
+        most: &mut [u16],
     ) {
-        scalar::at_most(blocks, query, allowed, of_rows, most);
+        /// Lanes of sums.
+        const U16: usize = 16;
+        let of_blocks = allowed.iter().zip(of_rows).zip(most);
+        for (block, ((&allowed, of_rows), most)) in blocks.chunks_exact(tables.block_bytes()).zip(of_blocks) {
+            *most = 0;
+            if allowed == 0 {
+                continue;
+            }
+            let mut highest = _mm256_setzero_si256();
+            for rows in [0, U16] {
+                // of rows in turn from the first and the second half of the block, and of the second half alone
+                let mut sums = [_mm256_setzero_si256(); 2];
+                for (codes, tables) in block.as_chunks::<BLOCK>().0.iter().zip(tables.pairs()) {
+                    // SAFETY: 32 of 64 bytes.
+                    let two = unsafe { entries(codes.as_ptr().add(2 * rows), tables) };
+                    sums[0] = _mm256_add_epi16(sums[0], two);
+                    sums[1] = _mm256_add_epi16(sums[1], _mm256_srli_epi16::<8>(two));
+                }
+                let [both, second] = sums;
+                let first = _mm256_sub_epi16(both, _mm256_slli_epi16::<8>(second));
+                for (sums, rows) in [(first, rows), (second, BLOCK / 2 + rows)] {
+                    let one_more = _mm256_add_epi16(sums, _mm256_set1_epi16(1));
+                    let sums = _mm256_and_si256(one_more, spread((allowed >> rows) as u16));
+                    highest = _mm256_max_epu16(highest, sums);
+                    // SAFETY: 16 of 64 places.
+                    unsafe { _mm256_storeu_si256(of_rows.as_mut_ptr().add(rows).cast(), sums) };
+                }
+            }
+            *most = most_of(highest);
+        }
+    }
+
+    /// Of 32 rows the sum of the entries of two codes in their tables.
+    ///
+    /// # Safety
+    /// There are 32 bytes at `codes`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn entries(codes: *const u8, tables: &[[u8; 16]; 2]) -> __m256i {
+        let code = _mm256_set1_epi8(15);
+        // SAFETY: a table has 16 bytes; the codes are the caller's.
+        let (codes, [first, second]) = unsafe {
+            let table =
+                |table: &[u8; 16]| _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            (_mm256_loadu_si256(codes.cast()), [table(&tables[0]), table(&tables[1])])
+        };
+        let first = _mm256_shuffle_epi8(first, _mm256_and_si256(codes, code));
+        let second = _mm256_shuffle_epi8(second, _mm256_and_si256(_mm256_srli_epi16::<4>(codes), code));
+        _mm256_add_epi8(first, second)
+    }
+
+    /// All ones in the lanes whose bit is set.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn spread(mask: u16) -> __m256i {
+        let bits =
+            _mm256_setr_epi16(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, i16::MIN);
+        _mm256_cmpeq_epi16(_mm256_and_si256(_mm256_set1_epi16(mask as i16), bits), bits)
+    }
+
+    /// The largest of 16 values.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn most_of(values: __m256i) -> u16 {
+        let most = _mm_max_epu16(_mm256_castsi256_si128(values), _mm256_extracti128_si256::<1>(values));
+        // there is an instruction for the least
+        let ones = _mm_set1_epi16(-1);
+        !_mm_cvtsi128_si32(_mm_minpos_epu16(_mm_xor_si128(most, ones))) as u16
     }
 
     #[target_feature(enable = "avx2")]
-    pub(super) fn within(values: &[f32; BLOCK], range: Range<f32>) -> u64 {
-        let (low, below) = (_mm256_set1_ps(range.start), _mm256_set1_ps(range.end));
-        let mut mask = 0;
-        for (at, values) in values.as_chunks::<F32>().0.iter().enumerate() {
-            // SAFETY: 8 values.
-            let values = unsafe { _mm256_loadu_ps(values.as_ptr()) };
-            let reach = _mm256_cmp_ps::<_CMP_GE_OQ>(values, low);
-            let within = _mm256_and_ps(reach, _mm256_cmp_ps::<_CMP_LT_OQ>(values, below));
-            mask |= u64::from(_mm256_movemask_ps(within) as u8) << (F32 * at);
-        }
-        mask
+    pub(super) fn within(values: &[u16; BLOCK], range: Range<u16>) -> u64 {
+        scalar::within(values, range)
     }
 
     #[target_feature(enable = "avx2,fma")]

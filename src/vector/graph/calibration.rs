@@ -17,16 +17,17 @@ impl Effort {
             Effort::Recall(target) => target.min(SURE),
         };
         // the tail of a normal distribution shrinks like exp(-z² / 2)
-        (-2.0 * (TAIL * (1.0 - target)).ln()).max(1.0).sqrt()
+        (-2.0 * (TAIL * (1.0 - target)).ln()).max(0.0).sqrt()
     }
 }
 
 /// The share of neighbours that a scan finds at least where more is asked for, or no share.
-const SURE: f32 = 0.998;
+const SURE: f32 = 0.9995;
 
 /// How much more of the tail than the missed share may be passed over: neighbours that lie above the last one by more than
-/// the error are found anyway. With this, half or less of what targets allow was missed on sets of 60,000 to 340,000 rows.
-const TAIL: f32 = 6.5;
+/// the error are found anyway. With this, half or less of what targets allow was missed on sets of 60,000 to 400,000 rows
+/// (`benches/README.md`).
+const TAIL: f32 = 17.0;
 
 /// What a walk reads of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -38,7 +38,7 @@ pub fn search(
             walk.run(scratch)?;
             rescore(part, query, k, &walk.refine(k, scratch.beam.candidates()))
         }
-        Some(allowed) => match walk.run_filtered(allowed, scratch)? {
+        Some(allowed) => match walk.run_filtered(allowed, effort.deviations(), scratch)? {
             true => rescore(part, query, k, &walk.refine(k, scratch.beam.candidates())),
             false => scan(part, query, k, effort, Some(allowed)),
         },
@@ -95,12 +95,13 @@ impl Walk<'_> {
         self.go_on(scratch, |row, visited, _| self.follow(row, visited))
     }
 
-    /// Leaves the best allowed rows by their codes in the beam, or says that a scan finds them sooner or better.
+    /// Leaves the best allowed rows by their codes in the beam, or says that a scan, for which estimates may be off by so
+    /// many `deviations`, finds them sooner or better.
     ///
     /// After a look around the query, only allowed rows are walked, as if the graph had no others: those that
     /// are not allowed are crossed in one step, as in ACORN-1 (Patel et al.,
     /// <https://arxiv.org/abs/2403.04871>, section 5).
-    fn run_filtered(&self, allowed: &RowSet, scratch: &mut Scratch) -> Result<bool> {
+    fn run_filtered(&self, allowed: &RowSet, deviations: f32, scratch: &mut Scratch) -> Result<bool> {
         Walk { ef: LOOK_AROUND, ..*self }.run(scratch)?;
         let Scratch { visited, beam, products, .. } = scratch;
         let around = visited.len() as f32;
@@ -110,7 +111,8 @@ impl Walk<'_> {
         let scattered = share * around > TELLING && share_around < SCATTERED * share;
         if visited.len() == 0
             || scattered
-            || cost::filtered_walk(self.ef, share_around) > cost::scan(allowed.len(), allowed.rows())
+            || cost::filtered_walk(self.ef, share_around)
+                > cost::scan(allowed.len(), allowed.rows(), deviations)
         {
             return Ok(false);
         }

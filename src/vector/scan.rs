@@ -38,7 +38,7 @@ pub fn scan(
     }
     let mut scan = Scan::new(part, query, k)?;
     let all_blocks = (part.rows() as usize).div_ceil(BLOCK);
-    // the sketches of a damaged part may speak of rows past the last
+    // places past the last row have sketches like others
     let allowed_in = |block: usize| {
         let left = part.rows() as usize - block * BLOCK;
         let rows = if left < BLOCK { (1 << left) - 1 } else { u64::MAX };

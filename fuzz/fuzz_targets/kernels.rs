@@ -57,7 +57,7 @@ fn int8(input: &mut Unstructured<'_>) -> Result<()> {
 
 fn sketches(input: &mut Unstructured<'_>) -> Result<()> {
     let tables: Vec<[u8; 16]> = input.arbitrary()?;
-    let right = 64 * tables.len().div_ceil(2);
+    let right = 64 * tables.len().div_ceil(2).max(1);
     let len = if rarely(input)? { input.int_in_range(0..=right)? } else { right };
     let block = exactly(input, len)?;
     fuzzing::sketches(tables, &block, input.arbitrary()?, input.arbitrary()?..input.arbitrary()?);

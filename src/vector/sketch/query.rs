@@ -16,10 +16,10 @@ impl Tables {
     /// The largest entry.
     pub const MOST: u8 = 63;
 
-    /// Larger entries count as [`MOST`](Self::MOST). An even number of tables: the last one may be of zeros.
+    /// Larger entries count as [`MOST`](Self::MOST). Tables of zeros make them an even number, at least two.
     pub fn new(mut tables: Vec<[u8; CENTROIDS]>) -> Tables {
         tables.iter_mut().flatten().for_each(|entry| *entry = (*entry).min(Tables::MOST));
-        tables.resize(tables.len().next_multiple_of(2), [0; CENTROIDS]);
+        tables.resize(tables.len().next_multiple_of(2).max(2), [0; CENTROIDS]);
         Tables(tables)
     }
 

@@ -47,7 +47,9 @@ pub fn scan(
     let few = allowed.is_some_and(|set| set.len() as usize <= all_blocks);
     let model = if few { None } else { part.sketch_model()? };
     let Some(sketch) = model.and_then(|model| query.sketch(&model, effort.deviations())) else {
-        (0..all_blocks).try_for_each(|block| scan.look_at(block * BLOCK, allowed_in(block)))?;
+        let blocks = (0..all_blocks).map(|block| (block, allowed_in(block)));
+        let mut some = blocks.filter(|&(_, rows)| rows != 0);
+        some.try_for_each(|(block, rows)| scan.look_at(block * BLOCK, rows))?;
         return scan.finish();
     };
     let mut estimates = ESTIMATES.take();

@@ -5,10 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use gleaner::collection::definition::{Builder, Metric, Storage};
+use gleaner::collection::definition::{Metric, Storage, VectorDefinition};
 use gleaner::rows::RowSet;
 use gleaner::store::{OsDisk, PartFile, PartKind, PartWriter};
-use gleaner::vector::distance::{self, LANES, PANEL_HEADER, TILE_ROWS, TileRow};
+use gleaner::vector::distance::{self, BLOCK, LANES, PANEL_HEADER, TILE_ROWS, Tables, TileRow};
 use gleaner::vector::graph::{self, GraphParameters};
 use gleaner::vector::{self, CodeQuery, Effort, GraphPart, Query, VectorPart, VectorWriter};
 use half::f16;
@@ -48,8 +48,9 @@ fn write_part(dir: &tempfile::TempDir, storage: Storage, vectors: &[Vec<f32>]) -
     VectorPart::open(PartFile::open(&path, PartKind::Vectors).unwrap()).unwrap()
 }
 
-fn build_graph(dir: &tempfile::TempDir, part: &VectorPart, builder: Builder) -> GraphPart {
-    let parameters = GraphParameters { m: 16, ef_construction: 100 };
+fn build_graph(dir: &tempfile::TempDir, part: &VectorPart) -> GraphPart {
+    let VectorDefinition { builder, m, ef_construction, .. } = VectorDefinition::default();
+    let parameters = GraphParameters { m, ef_construction };
     let built = graph::build(part, builder, parameters, None, &AtomicBool::new(false)).unwrap().unwrap();
     let path = dir.path().join("bench.graph");
     built.write(PartWriter::create(&OsDisk, &path, PartKind::Graph).unwrap()).unwrap();
@@ -133,6 +134,30 @@ fn kernels(criterion: &mut Criterion) {
             group.finish();
         }
     }
+    for family in distance::families() {
+        let mut group = criterion.benchmark_group(format!("kernels/{}", family.name()));
+        // those of 256 dimensions, so many blocks that they are in the second-level cache
+        let (codes, blocks) = (48, 256);
+        let tables =
+            Tables::new((0..codes).map(|table| std::array::from_fn(|code| table ^ code as u8)).collect());
+        let sketches: Vec<u8> =
+            (0..blocks * tables.block_bytes()).map(|at| ((at * 40_503) >> 8) as u8).collect();
+        let (allowed, mut of_rows, mut most) =
+            (vec![u64::MAX; blocks], vec![[0; BLOCK]; blocks], vec![0; blocks]);
+        group.throughput(Throughput::Elements(blocks as u64));
+        group.bench_function("look_up, 256 blocks of 48 codes", |bench| {
+            bench.iter(|| family.look_up(black_box(&sketches), &tables, &allowed, &mut of_rows, &mut most));
+        });
+        group.bench_function("within, 256 blocks", |bench| {
+            bench.iter(|| {
+                of_rows
+                    .iter()
+                    .map(|sums| family.within(black_box(sums), 1200..1300).count_ones())
+                    .sum::<u32>()
+            });
+        });
+        group.finish();
+    }
 }
 
 fn scans(criterion: &mut Criterion) {
@@ -144,7 +169,7 @@ fn scans(criterion: &mut Criterion) {
     (0..SCANNED_ROWS as u32).step_by(10).for_each(|row| tenth.insert(row));
     let mut group = criterion.benchmark_group("scan");
     group.throughput(Throughput::Elements(SCANNED_ROWS as u64));
-    group.bench_function("codes", |bench| {
+    group.bench_function("sketches and codes", |bench| {
         bench.iter(|| vector::scan(&part, &query, 10, Effort::Ef(1), None).unwrap())
     });
     for storage in [Storage::Float32, Storage::Float16, Storage::Int8] {
@@ -153,7 +178,7 @@ fn scans(criterion: &mut Criterion) {
             bench.iter(|| vector::exact(&part, &query, 10, None).unwrap());
         });
     }
-    group.bench_function("codes of every tenth row", |bench| {
+    group.bench_function("sketches and codes of every tenth row", |bench| {
         bench.iter(|| vector::scan(&part, &query, 10, Effort::Ef(1), Some(&tenth)).unwrap());
     });
     group.finish();
@@ -163,7 +188,7 @@ fn walks(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let vectors = Random(3).clustered(GRAPH_ROWS);
     let part = write_part(&dir, Storage::Float32, &vectors);
-    let graph = build_graph(&dir, &part, Builder::HnswRs);
+    let graph = build_graph(&dir, &part);
     let queries: Vec<Query> = vectors.iter().step_by(97).map(|vector| query(vector)).collect();
     let mut group = criterion.benchmark_group("graph");
     for ef in [40, 160] {
@@ -185,7 +210,7 @@ fn filters(criterion: &mut Criterion) {
     let mut random = Random(4);
     let vectors = random.clustered(GRAPH_ROWS);
     let part = write_part(&dir, Storage::Float32, &vectors);
-    let graph = build_graph(&dir, &part, Builder::Native);
+    let graph = build_graph(&dir, &part);
     let (rows, effort) = (part.rows(), Effort::Recall(0.95));
     let queries: Vec<Query> = vectors.iter().step_by(997).map(|vector| query(vector)).collect();
     let nearest_first: Vec<Vec<u32>> = queries

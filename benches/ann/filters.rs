@@ -18,8 +18,8 @@ const QUERIES: usize = 200;
 const TOPICS: usize = 1000;
 /// The default of a collection.
 const EFFORT: Effort = Effort::Recall(0.95);
-/// Searches without a filter, with it and exact passes are timed in turn so often; the fastest round of each counts. In every
-/// other round the exact pass comes before the search: the second of them finds their rows in the caches.
+/// Searches without a filter, with it and exact passes are timed in turn so often; the fastest round of each counts. In
+/// every other round the exact pass comes before the search: the second of them finds their rows in the caches.
 const ROUNDS: usize = 6;
 
 #[derive(Clone, Copy, Debug)]

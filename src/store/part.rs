@@ -49,9 +49,9 @@ pub enum PartKind {
     Text = 1,
     /// The documents and the chunk table.
     Source = 2,
-    /// Full-precision rows and their codes.
+    /// Rows as they are stored, their codes and sketches.
     Vectors = 3,
-    /// The HNSW graph over the rows.
+    /// The graph over the rows.
     Graph = 4,
     /// An accepted batch of documents that is not indexed yet.
     Inbox = 5,

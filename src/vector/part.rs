@@ -3,7 +3,7 @@
 //! The codes ([`super::codes`]) pick candidates; the rows, in the type that the collection's [`Storage`] says, score
 //! them. For `int8` the codes are the rows: nothing else is stored.
 //!
-//! Codes and the graph are what searches read all over; they are meant to be in memory. Of the rows a search reads
+//! Codes, sketches and the graph are what searches read all over; they are meant to be in memory. Of the rows a search reads
 //! only those it scores, a few dozen, so they may stay on disk: nothing reads them when a part is opened or its codes
 //! are checked, and the system is told that they are read at random, so that it reads the blocks asked for and no
 //! others around them.

@@ -1,7 +1,7 @@
 //! A row as it is stored: in single or half precision, or as its codes.
 //!
-//! This is the seam between the types a collection can store its vectors in and everything that scores rows: a row is handed on as it lies
-//! in the map, and only its kernels know its type.
+//! This is the seam between the types a collection can store its vectors in and everything that scores rows: a row is
+//! handed on as it lies in the map, and only its kernels know its type.
 
 use std::borrow::Cow;
 

@@ -52,29 +52,29 @@ pub fn scan(
         some.try_for_each(|(block, rows)| scan.look_at(block * BLOCK, rows))?;
         return scan.finish();
     };
-    let mut estimates = ESTIMATES.take();
+    let mut sums = SUMS.take();
     for first in (0..all_blocks).step_by(CHUNK) {
         let blocks = first..all_blocks.min(first + CHUNK);
-        estimates.allowed.clear();
+        sums.allowed.clear();
         for (block, rows) in blocks.clone().map(|block| (block, allowed_in(block))) {
             // codes of one row are looked at as soon as the sketches of its block
             let few = rows & rows.wrapping_sub(1) == 0;
-            estimates.allowed.push(if few { 0 } else { rows });
+            sums.allowed.push(if few { 0 } else { rows });
             if few {
                 scan.look_at(block * BLOCK, rows)?;
             }
         }
-        estimates.make(part.sketches(blocks)?, &sketch.tables);
-        scan.look_into(first, &mut estimates, &sketch)?;
+        sums.make(part.sketches(blocks)?, &sketch.tables);
+        scan.look_into(first, &mut sums, &sketch)?;
     }
-    ESTIMATES.set(estimates);
+    SUMS.set(sums);
     scan.finish()
 }
 
 /// What the sketches of some blocks tell: the most that similarities of rows may well be, as sums that
 /// [`SketchQuery::bar`] is to be compared with. 0 where a row's sketch is not looked at.
 #[derive(Debug, Default)]
-struct Estimates {
+struct Sums {
     /// Of each block, the rows whose sketches are looked at.
     allowed: Vec<u64>,
     of_rows: Vec<[u16; BLOCK]>,
@@ -88,7 +88,7 @@ struct Estimates {
     backwards: bool,
 }
 
-impl Estimates {
+impl Sums {
     /// Makes those of the allowed rows of some blocks. There is never less room than there was: what is made again
     /// would be cleared first.
     fn make(&mut self, blocks: &[u8], tables: &Tables) {
@@ -135,8 +135,8 @@ impl Estimates {
 }
 
 thread_local! {
-    /// Room for the estimates of a chunk: 300 KB.
-    static ESTIMATES: Cell<Estimates> = Cell::default();
+    /// Room for the sums of a chunk: 300 KB.
+    static SUMS: Cell<Sums> = Cell::default();
 }
 
 /// A scan of codes on its way.
@@ -163,16 +163,16 @@ impl Scan<'_> {
 
     /// Looks at the rows of a chunk, whose first block is `first`, that may be among the best for all that their
     /// sketches tell. The likelier ones come first: they raise the bar for the others.
-    fn look_into(&mut self, first: usize, estimates: &mut Estimates, sketch: &SketchQuery) -> Result<()> {
-        let high = estimates.high(FIRST.max(self.best.limit()));
+    fn look_into(&mut self, first: usize, sums: &mut Sums, sketch: &SketchQuery) -> Result<()> {
+        let high = sums.high(FIRST.max(self.best.limit()));
         let mut looked_at = u16::MAX;
         for near in NEAR {
             let low = self.bar(sketch);
             let bar = low + (f32::from(high.saturating_sub(low)) * near) as u16;
-            let found = estimates.find_likely(bar);
-            for &block in &estimates.likely[..found] {
+            let found = sums.find_likely(bar);
+            for &block in &sums.likely[..found] {
                 let bar = bar.max(self.bar(sketch)); // it may be higher by now
-                let rows = distance::within(&estimates.of_rows[block], bar..looked_at);
+                let rows = distance::within(&sums.of_rows[block], bar..looked_at);
                 self.look_at((first + block) * BLOCK, rows)?;
             }
             self.look()?;

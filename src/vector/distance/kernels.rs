@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::super::codes::UNIT;
-use super::{BLOCK, CodeQuery, LANES, PANEL_HEADER, TILE_ROWS, Tables, TileRow, scalar};
+use super::{BLOCK, CodeQuery, LANES, TILE_ROWS, Tables, TileRow, scalar};
 
 type Near<const ROWS: usize> =
     unsafe fn(&[TileRow<'_>; ROWS], &[i32], &mut [[f32; LANES]; ROWS]) -> [u16; ROWS];
@@ -12,9 +12,9 @@ type Near<const ROWS: usize> =
 type LookUp = unsafe fn(&[u8], &Tables, &[u64], &mut [[u16; BLOCK]], &mut [u16]);
 
 /// One family of kernels. A kernel may rely on what the methods check: slices of values or codes have the same
-/// length, rows of codes are whole strides, blocks of sketches have a code for each table, and there are as many words and places, a
-/// panel has `LANES` words for each of its header's words (but not where rows are packed) and for each group of a row's
-/// codes, and the processor has the instructions that the family's constructor detected.
+/// length, rows of codes are whole strides, blocks of sketches have a code for each table, and there are as many words and
+/// places, a panel has `LANES` words for each of its header's words (but not where rows are packed) and for each group of
+/// a row's codes, and the processor has the instructions that the family's constructor detected.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernels {
     pub(super) name: &'static str,
@@ -184,7 +184,7 @@ impl Kernels {
 
     /// See [`super::look_up`].
     #[inline]
-    pub(in crate::vector) fn look_up(
+    pub fn look_up(
         &self,
         blocks: &[u8],
         tables: &Tables,
@@ -203,7 +203,7 @@ impl Kernels {
 
     /// See [`super::within`].
     #[inline]
-    pub(in crate::vector) fn within(&self, values: &[u16; BLOCK], range: Range<u16>) -> u64 {
+    pub fn within(&self, values: &[u16; BLOCK], range: Range<u16>) -> u64 {
         // SAFETY: detected as for `dot`.
         unsafe { (self.within)(values, range) }
     }
@@ -231,5 +231,5 @@ pub(super) fn lie_within(codes: &[u8], rows: &[u32], query: &CodeQuery, products
 
 #[inline]
 pub(super) fn fits(row: &TileRow<'_>, panel: &[i32]) -> bool {
-    row.codes.len().is_multiple_of(4) && panel.len() == LANES * (PANEL_HEADER + row.codes.len() / 4)
+    row.codes.len().is_multiple_of(4) && panel.len() == super::panel_words(row.codes.len())
 }

@@ -20,14 +20,20 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::codes::CodeQuery;
-use super::sketch::{BLOCK, Tables};
 
+pub use super::sketch::{BLOCK, Tables};
 pub use kernels::Kernels;
 
 /// Rows side by side in a panel.
 pub const LANES: usize = 16;
 /// Words of each row at the head of a panel: scale, base and extension as `f32`, then the bias.
 pub const PANEL_HEADER: usize = 4;
+
+/// Words of a panel of rows of so many dimensions.
+pub fn panel_words(dimensions: usize) -> usize {
+    LANES * (PANEL_HEADER + dimensions.div_ceil(4))
+}
+
 /// Rows compared with a panel at a time.
 pub const TILE_ROWS: usize = 8;
 
@@ -102,7 +108,7 @@ pub fn l2_squared_int8(a: &[f32], row: &[u8], scale: f32) -> f32 {
     BEST.l2_squared_int8(a, row, scale)
 }
 
-/// Inner product of a row's codes and a query's. Exact up to 66,000 dimensions, where `i32` ends.
+/// Inner product of a row's codes with an offset of 128 and another's, signed. Exact up to 66,000 dimensions, where `i32` ends.
 #[inline]
 pub fn dot_codes(a: &[u8], b: &[i8]) -> i32 {
     BEST.dot_codes(a, b)
@@ -153,10 +159,10 @@ pub fn pack(rows: &[&[u8]; LANES], words: &mut [i32]) {
 
 /// For each row of some blocks of sketches whose bit of the block's word in `allowed` is set, one more than the sum of the
 /// entries that its codes have in the tables, else 0; and of each block the `most` of these. Where no row of a block is
-/// allowed, its rows are left as they are. Nothing is anything where there are not as many blocks as there are words and
-/// places.
+/// allowed, its rows are left as they are. Where there are not as many blocks as words and places, `most` is
+/// all 0 and nothing else is written.
 #[inline]
-pub(super) fn look_up(
+pub fn look_up(
     blocks: &[u8],
     tables: &Tables,
     allowed: &[u64],
@@ -168,7 +174,7 @@ pub(super) fn look_up(
 
 /// A mask of the values that lie in `range`.
 #[inline]
-pub(super) fn within(values: &[u16; BLOCK], range: Range<u16>) -> u64 {
+pub fn within(values: &[u16; BLOCK], range: Range<u16>) -> u64 {
     BEST.within(values, range)
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use half::f16;
 
 use super::super::codes::decode;
+use super::super::sketch::place;
 use super::{BLOCK, CodeQuery, LANES, PANEL_HEADER, Tables, TileRow};
 
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -115,7 +116,7 @@ pub(super) fn look_up(
                 }
             }
             for (row, of_row) in of_rows.iter_mut().enumerate() {
-                let sum = sums[2 * (row % (BLOCK / 2)) + row / (BLOCK / 2)];
+                let sum = sums[place(row)];
                 *of_row = if allowed >> row & 1 == 1 { sum + 1 } else { 0 };
             }
         }

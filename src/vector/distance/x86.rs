@@ -9,10 +9,7 @@ use super::{BLOCK, CodeQuery, Kernels, LANES, PANEL_HEADER, TILE_ROWS, Tables, T
 
 pub(super) fn available() -> Vec<Kernels> {
     let mut families = Vec::new();
-    if is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c")
-        && is_x86_feature_detected!("popcnt")
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
     {
         families.push(Kernels {
             name: "avx2",
@@ -942,15 +939,15 @@ mod avx2 {
     /// Widens to 16 bits first: `vpmaddubsw` would saturate.
     #[target_feature(enable = "avx2")]
     pub(super) fn dot_codes(a: &[u8], b: &[i8]) -> i32 {
-        const LANES: usize = 16;
-        const ROUND: usize = 2 * LANES;
+        const WIDTH: usize = 16;
+        const ROUND: usize = 2 * WIDTH;
         let len = a.len().min(b.len());
         let whole = len / ROUND * ROUND;
         let mut sums = [_mm256_setzero_si256(); 2];
         for at in (0..whole).step_by(ROUND) {
             for (lane, sum) in sums.iter_mut().enumerate() {
-                let at = at + lane * LANES;
-                // SAFETY: `at + LANES <= whole <= len`.
+                let at = at + lane * WIDTH;
+                // SAFETY: `at + WIDTH <= whole <= len`.
                 let (x, y) = unsafe {
                     (_mm_loadu_si128(a.as_ptr().add(at).cast()), _mm_loadu_si128(b.as_ptr().add(at).cast()))
                 };

@@ -25,7 +25,7 @@ impl Effort {
 const SURE: f32 = 0.9995;
 
 /// How much more of the tail than the missed share may be passed over: neighbours that lie above the last one by more than
-/// the error are found anyway. With this, half or less of what targets allow was missed on sets of 60,000 to 400,000 rows
+/// the error are found anyway. With this, three fifths or less of what targets allow was missed on sets of 60,000 to 400,000 rows
 /// (`benches/README.md`).
 const TAIL: f32 = 17.0;
 

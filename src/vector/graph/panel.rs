@@ -17,7 +17,7 @@ pub struct Panels {
 impl Panels {
     /// Packs `rows` of `space` in place of what was packed before.
     pub fn pack(&mut self, space: &Space<'_>, mut rows: impl ExactSizeIterator<Item = u32>) {
-        self.stride = LANES * (PANEL_HEADER + space.groups());
+        self.stride = distance::panel_words(4 * space.groups());
         self.words.resize(rows.len().div_ceil(LANES) * self.stride, 0);
         for panel in self.words.chunks_exact_mut(self.stride) {
             let (header, words) = panel.split_at_mut(LANES * PANEL_HEADER);

@@ -18,7 +18,7 @@ use super::links::{Links, NONE};
 use super::scratch::ScratchPool;
 use crate::rows::RowSet;
 use crate::store::{PartFile, PartWriter, Result, Section, StoreError};
-use crate::vector::distance::{LANES, PANEL_HEADER};
+use crate::vector::distance::{self, LANES};
 
 const SECTION_HEADER: u32 = 1;
 const SECTION_LINKS: u32 = 2;
@@ -211,7 +211,8 @@ impl GraphPart {
             links_checked: AtomicBool::new(false),
             scratch: ScratchPool::default(),
         };
-        let panels = u64::from(entries).div_ceil(LANES as u64) * graph.panel_words() as u64;
+        let panel_words = distance::panel_words(graph.dimensions as usize) as u64;
+        let panels = u64::from(entries).div_ceil(LANES as u64) * panel_words;
         let lengths = [
             (&graph.links, u64::from(rows) * u64::from(width)),
             (&graph.entry_rows, u64::from(entries)),
@@ -303,10 +304,6 @@ impl GraphPart {
         let rows: &[u32] = self.words(&self.entry_rows, 0..self.entry_rows.len())?;
         let panels: &[i32] = self.words(&self.entry_panels, 0..self.entry_panels.len())?;
         Ok((rows, panels))
-    }
-
-    fn panel_words(&self) -> usize {
-        LANES * (PANEL_HEADER + self.dimensions.div_ceil(4) as usize)
     }
 
     /// Damage in this part.

@@ -6,7 +6,7 @@ use super::part::{GraphPart, LinkLists};
 use super::scratch::{Scratch, Visited};
 use crate::rows::RowSet;
 use crate::store::Result;
-use crate::vector::distance::{self, LANES, PANEL_HEADER};
+use crate::vector::distance::{self, LANES};
 use crate::vector::part::Codes;
 use crate::vector::scan::{rescore, scan};
 use crate::vector::top::{Candidate, Top};
@@ -254,8 +254,7 @@ impl Walk<'_> {
     fn entry(&self, scratch: &mut Scratch) -> Result<Candidate> {
         let mut tile_row = self.query.tile_row(f32::INFINITY);
         let (mut distances, mut nearest) = ([0.0; LANES], 0);
-        let panel_words = LANES * (PANEL_HEADER + self.query.dimensions().div_ceil(4) as usize);
-        let panels = self.entry_panels.chunks_exact(panel_words);
+        let panels = self.entry_panels.chunks_exact(distance::panel_words(self.query.dimensions() as usize));
         for (rows, panel) in self.entry_rows.chunks(LANES).zip(panels) {
             let below = distance::near_one(&tile_row, panel, &mut distances);
             for lane in distance::lanes(below) {

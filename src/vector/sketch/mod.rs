@@ -24,10 +24,11 @@ use super::codes::{RowConstants, code_stride, decode};
 use super::distance;
 use crate::collection::definition::Metric;
 
-pub(super) use query::{SketchQuery, Tables};
+pub(super) use query::SketchQuery;
+pub use query::Tables;
 
 /// Rows that are looked at together: those of one word of a set of rows.
-pub(super) const BLOCK: usize = 64;
+pub const BLOCK: usize = 64;
 /// A row has so many codes, the one of its error included. Four are looked up together.
 const CODES: std::ops::RangeInclusive<usize> = 16..=48;
 /// At most so many codes are of values.
@@ -65,7 +66,7 @@ pub(super) fn block_bytes(dimensions: usize) -> usize {
 }
 
 /// Where a row of a block has its bytes among those of 64.
-fn place(row: usize) -> usize {
+pub(super) fn place(row: usize) -> usize {
     2 * (row % (BLOCK / 2)) + row / (BLOCK / 2)
 }
 

@@ -160,6 +160,20 @@ fn kernels(criterion: &mut Criterion) {
     }
 }
 
+fn queries(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("query");
+    for len in [128, 256, 784, 1536] {
+        let mut random = Random(5);
+        let vector: Vec<f32> = (0..len).map(|_| random.signed()).collect();
+        for metric in [Metric::Cosine, Metric::L2] {
+            group.bench_function(BenchmarkId::new(format!("{metric:?}"), len), |bench| {
+                bench.iter(|| Query::new(metric, len as u32, black_box(&vector)).unwrap());
+            });
+        }
+    }
+    group.finish();
+}
+
 fn scans(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let vectors = Random(2).clustered(SCANNED_ROWS);
@@ -258,5 +272,5 @@ fn filters(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, kernels, scans, walks, filters);
+criterion_group!(benches, kernels, queries, scans, walks, filters);
 criterion_main!(benches);

@@ -80,10 +80,10 @@ fn by_nearness(part: &VectorPart, metric: Metric, query: &Query, rows: &[u32]) -
 }
 
 /// Microseconds of one search, on average.
-fn time(queries: &[Query], search: &dyn Fn(usize) -> Vec<Scored>) -> f64 {
+fn time(queries: usize, search: &dyn Fn(usize) -> Vec<Scored>) -> f64 {
     let begun = Instant::now();
-    (0..queries.len()).for_each(|at| drop(std::hint::black_box(search(at))));
-    begun.elapsed().as_secs_f64() * 1e6 / queries.len() as f64
+    (0..queries).for_each(|at| drop(std::hint::black_box(search(at))));
+    begun.elapsed().as_secs_f64() * 1e6 / queries as f64
 }
 
 /// Prints a line for each share and kind of filter.
@@ -92,12 +92,13 @@ pub fn measure(
     graph: &GraphPart,
     metric: Metric,
     values: &[f32],
-    queries: &[Query],
+    queries: &[&[f32]],
     json: bool,
 ) {
     let queries = &queries[..queries.len().min(QUERIES)];
+    let prepare = |vector: &[f32]| Query::new(metric, part.dimensions(), vector).unwrap();
     let search = |at: usize, allowed: Option<&RowSet>| {
-        vector::recall(part, Some(graph), &queries[at], K, EFFORT, false, allowed).unwrap()
+        vector::recall(part, Some(graph), &prepare(queries[at]), K, EFFORT, false, allowed).unwrap()
     };
     let topics = Topics::new(part, metric, values);
     let rows = part.rows();
@@ -108,7 +109,8 @@ pub fn measure(
     for share in SHARES {
         let let_through = ((f64::from(rows) * share) as usize).max(K);
         for kind in [Kind::Random, Kind::Correlated, Kind::AntiCorrelated] {
-            let filter = |query: &Query| {
+            let filter = |vector: &&[f32]| {
+                let query = &prepare(vector);
                 let mut set = RowSet::empty(rows);
                 match kind {
                     Kind::Random => (0..rows)
@@ -127,7 +129,8 @@ pub fn measure(
                 set
             };
             let filters: Vec<RowSet> = queries.par_iter().map(filter).collect();
-            let exact = |at: usize| vector::exact(part, &queries[at], K, Some(&filters[at])).unwrap();
+            let exact =
+                |at: usize| vector::exact(part, &prepare(queries[at]), K, Some(&filters[at])).unwrap();
             let (mut found, mut wanted) = (0, 0);
             for (at, filter) in filters.iter().enumerate() {
                 let nearest = exact(at);
@@ -141,7 +144,7 @@ pub fn measure(
                 let searches: [&dyn Fn(usize) -> Vec<Scored>; 3] =
                     [&|at| search(at, None), &|at| search(at, Some(&filters[at])), &exact];
                 for at in if round % 2 == 0 { [0, 1, 2] } else { [0, 2, 1] } {
-                    fastest[at] = fastest[at].min(time(queries, searches[at]));
+                    fastest[at] = fastest[at].min(time(queries.len(), searches[at]));
                 }
             }
             let [without, filtered, exact] = fastest;

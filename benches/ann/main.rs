@@ -136,10 +136,9 @@ fn main() {
     let (base, dimensions) =
         lists::<Float32Type>(&arguments.base, "embedding").expect("a column `embedding`");
     let (vectors, _) = lists::<Float32Type>(&arguments.queries, "embedding").expect("a column `embedding`");
-    let queries: Vec<Query> = vectors
-        .chunks_exact(dimensions)
-        .map(|vector| Query::new(metric, dimensions as u32, vector).unwrap())
-        .collect();
+    // preparing a query is part of the search for it
+    let prepare = |vector: &[f32]| Query::new(metric, dimensions as u32, vector).unwrap();
+    let vectors: Vec<&[f32]> = vectors.chunks_exact(dimensions).collect();
     let threads = rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build().unwrap();
     let build = |ancestor: Option<&Ancestor>, dir: &Path| {
         let part = open_rows(dir);
@@ -171,7 +170,7 @@ fn main() {
         GraphPart::open(PartFile::open(&graph_path(dir.path()), PartKind::Graph).unwrap(), part.rows())
             .unwrap();
     let target = Effort::Recall(defaults.recall_target);
-    vector::recall(&part, Some(&graph), &queries[0], K, target, false, None).unwrap();
+    vector::recall(&part, Some(&graph), &prepare(vectors[0]), K, target, false, None).unwrap();
     let first_query_ms = begun.elapsed().as_secs_f64() * 1e3;
     // as the engine does in the background
     part.check_codes().unwrap();
@@ -181,19 +180,20 @@ fn main() {
     let bytes_per_vector = bytes.in_memory;
 
     if let Some(base) = base {
-        threads.install(|| filters::measure(&part, &graph, metric, &base, &queries, arguments.json));
+        threads.install(|| filters::measure(&part, &graph, metric, &base, &vectors, arguments.json));
         return;
     }
     let known = lists::<UInt32Type>(&arguments.queries, "neighbours");
-    let worst: Vec<f32> = queries
+    let worst: Vec<f32> = vectors
         .iter()
+        .map(|vector| prepare(vector))
         .enumerate()
         .map(|(at, query)| match &known {
             Some((rows, len)) => {
-                let scores = vector::score_rows(&part, query, &rows[at * len..at * len + K]).unwrap();
+                let scores = vector::score_rows(&part, &query, &rows[at * len..at * len + K]).unwrap();
                 scores[K - 1]
             }
-            None => vector::exact(&part, query, K, None).unwrap()[K - 1].raw,
+            None => vector::exact(&part, &query, K, None).unwrap()[K - 1].raw,
         })
         .collect();
 
@@ -213,20 +213,20 @@ fn main() {
         eprintln!("recall target {target}: ef {}", graph.ef(Effort::Recall(target)));
     }
     for ef in arguments.ef {
-        let run = |query: &Query| {
-            vector::recall(&part, Some(&graph), query, K, Effort::Ef(ef), false, None).unwrap()
+        let run = |vector: &[f32]| {
+            vector::recall(&part, Some(&graph), &prepare(vector), K, Effort::Ef(ef), false, None).unwrap()
         };
         let mut found = 0;
-        for (query, worst) in queries.iter().zip(&worst) {
-            found += run(query).iter().filter(|hit| good(metric, hit.raw, *worst)).count();
+        for (vector, worst) in vectors.iter().zip(&worst) {
+            found += run(vector).iter().filter(|hit| good(metric, hit.raw, *worst)).count();
         }
-        let recall = found as f64 / (queries.len() * K) as f64;
+        let recall = found as f64 / (vectors.len() * K) as f64;
         let mut times = Vec::new();
         let begun = Instant::now();
         while begun.elapsed() < AT_LEAST {
-            for query in &queries {
+            for vector in &vectors {
                 let begun = Instant::now();
-                std::hint::black_box(run(query));
+                std::hint::black_box(run(vector));
                 times.push(begun.elapsed().as_nanos() as f64 / 1000.0);
             }
         }

@@ -6,6 +6,7 @@ queries a second to an SVG file. See ../README.md for what the numbers mean.
 """
 
 import argparse
+import importlib
 import json
 import multiprocessing
 import os
@@ -72,6 +73,7 @@ def measure(peer, data, metric, threads, send):
     base, queries, neighbours = data
     if metric == "cosine":
         base, queries = vectors.unit(base), vectors.unit(queries)
+    importlib.import_module(PEERS[peer].package)
     begun, used = time.perf_counter(), time.process_time()
     index = PEERS[peer](base, metric, threads)
     built = {

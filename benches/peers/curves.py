@@ -52,6 +52,9 @@ def table(builders):
         for name, points in builders.items()
     }
 
+    def with_vectors(point):
+        return point["bytes_per_vector"] + point["original_bytes_per_vector"]
+
     def queries(curve, recall):
         found = at(curve, recall)
         return "not reached" if found is None else f"{found:,.0f}"
@@ -68,6 +71,8 @@ def table(builders):
     for name, point in first.items():
         cells = [queries(curve[name], recall) for curve in (curves, one_call) for recall in RECALLS]
         size = f"{point['build_seconds']:.1f} | {point['bytes_per_vector']:,.0f}"
+        if name == GLEANER:
+            size += f" (with the vectors {with_vectors(point):,.0f})"
         rows.append(f"| {name} | {size} | {' | '.join(cells)} |")
     if GLEANER in builders:
         rows += ["", f"| gleaner over | build s | bytes | QPS at {recalls} | {in_one_call} |", "|---" * 9 + "|"]
@@ -75,6 +80,7 @@ def table(builders):
         if name != GLEANER:
             cells = [ratio(curve, name, recall) for curve in (curves, one_call) for recall in RECALLS]
             size = [f"{first[GLEANER][part] / point[part]:.2f}" for part in ("build_seconds", "bytes_per_vector")]
+            size[1] += f" ({with_vectors(first[GLEANER]) / point['bytes_per_vector']:.2f})"
             rows.append(f"| {name} | {' | '.join(size + cells)} |")
     return "\n".join(rows)
 

@@ -2,6 +2,7 @@
 
 Each is made from the base vectors (of unit length for `cosine`), the metric and the number of build threads. Then
 
+- `package` is what it imports, which is done before any clock runs,
 - `settings` are what a search can be given, roughly from fast to accurate; `ef`, or what stands for it, comes first,
 - `search(setting)` is a function of one row (1 × dim) or many, which it searches in one thread: 10 ids for each,
 - `size()` is that of the saved index with its vectors, in bytes.
@@ -27,6 +28,7 @@ def saved_size(save):
 class Hnswlib:
     """M 16, efConstruction 200."""
 
+    package = "hnswlib"
     settings = EFS
 
     def __init__(self, base, metric, threads):
@@ -47,6 +49,7 @@ class Hnswlib:
 class Faiss:
     """IndexHNSWFlat: M 16, efConstruction 200."""
 
+    package = "faiss"
     settings = EFS
 
     def __init__(self, base, metric, threads):
@@ -71,6 +74,7 @@ class Faiss:
 class Usearch:
     """Its defaults, connectivity 16 and expansion_add 128, with f32 vectors."""
 
+    package = "usearch.index"
     settings = EFS
 
     def __init__(self, base, metric, threads):
@@ -94,6 +98,7 @@ class Scann:
     number of leaves searched.
     """
 
+    package = "scann.scann_ops.py.scann_ops_pybind"
     settings = [
         {"ef": leaves, "reorder": reorder}
         for leaves in (2, 3, 5, 8, 12, 18, 27, 40, 60, 90, 135, 200, 300, 450, 700)
@@ -135,6 +140,7 @@ class Rabitqlib:
     Unit vectors are compared by distance, which orders them as the inner product does and gives the better graph.
     """
 
+    package = "rabitqlib"
     settings = EFS
 
     def __init__(self, base, metric, threads):

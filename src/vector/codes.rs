@@ -1,7 +1,6 @@
 //! Vectors in 8 bits a dimension, in two planes of 4 bits.
 //!
-//! A code is a dimension's value in steps of the row's scale, `round(x / scale)` with `scale = max|x| / 119`,
-//! so it lies in -119..=119. Code + 136 is one byte. Its upper four bits alone stand for the value to within
+//! A code is a dimension's value in steps of `max|x| / 119`, rounded, so it lies in -119..=119. Code + 136 is one byte. Its upper four bits alone stand for the value to within
 //! half of 16 steps, and zero is still exactly zero. A row holds the upper halves of all dimensions first,
 //! then the lower halves: a walk reads the first plane only, half the memory, and the candidates it finds are
 //! ranked by both.
@@ -28,11 +27,9 @@ pub(super) const UNIT: usize = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(super) struct RowConstants {
-    /// What one step of a code is worth; 0 for a row of zeros.
+    /// What one step of a code is worth (see [`unbiased`]); 0 for a row of zeros.
     pub scale: f32,
-    /// The same where the upper halves stand for the codes: with it, they are as long in the row's own direction
-    /// as the row is, so that products with vectors near it are not biased (as in RaBitQ: Gao and Long,
-    /// <https://arxiv.org/abs/2405.12497>, section 3.2).
+    /// The same where the upper halves stand for the codes.
     pub high_scale: f32,
     /// Squared length of the row.
     pub norm_squared: f32,
@@ -43,21 +40,63 @@ pub(super) fn code_stride(dimensions: usize) -> usize {
     dimensions.next_multiple_of(UNIT)
 }
 
-/// Replaces `codes` with the values of `vector` in steps of the returned scale, at most `largest` of them.
+/// Replaces `codes` with the values of `vector`, which are finite, in steps of the returned scale, at most `largest` (up to
+/// 127) of them.
 pub(super) fn quantise(vector: &[f32], largest: f32, codes: &mut Vec<i8>) -> f32 {
-    let scale = vector.iter().fold(0.0f32, |most, x| most.max(x.abs())) / largest;
+    /// 1.5 · 2²³: a small number added to it is rounded to a whole one, which is then its lowest byte.
+    const WHOLE: f32 = 12_582_912.0;
+    let scale = most(vector) / largest;
     codes.clear();
     if !scale.is_normal() {
         codes.resize(vector.len(), 0); // too small to tell from zero
         return 0.0;
     }
-    codes.extend(vector.iter().map(|x| (x / scale).round().clamp(-largest, largest) as i8));
+    let steps = scale.recip();
+    codes.extend(vector.iter().map(|x| (x * steps + WHOLE).to_bits() as i8));
     scale
+}
+
+/// The largest absolute value.
+fn most(vector: &[f32]) -> f32 {
+    // side by side, so that the compiler uses vector instructions
+    let mut most = [0.0f32; 16];
+    let (whole, rest) = vector.as_chunks::<16>();
+    let larger = |(most, x): (&mut f32, &f32)| *most = if x.abs() > *most { x.abs() } else { *most };
+    whole.iter().for_each(|values| most.iter_mut().zip(values).for_each(larger));
+    most.iter_mut().zip(rest).for_each(larger);
+    most.into_iter().fold(0.0, f32::max)
 }
 
 /// What the upper half of a code stands for.
 fn by_upper_half(code: i32) -> i32 {
-    (code + OFFSET) / HIGH_STEP * HIGH_STEP - HIGH_OFFSET
+    ((code + OFFSET) & -HIGH_STEP) - HIGH_OFFSET
+}
+
+/// The scale with which what `codes` stand for is as long in the direction of `vector`, of which `scale` made them, as it
+/// is itself: so products with vectors near it are not biased where values repeat, and their roundings with them (as in
+/// RaBitQ: Gao and Long, <https://arxiv.org/abs/2405.12497>, section 3.2).
+pub(super) fn unbiased(vector: &[f32], scale: f32, codes: &[i8], stands_for: impl Fn(i32) -> i32) -> f32 {
+    if scale == 0.0 {
+        return 0.0;
+    }
+    // side by side, so that the compiler uses vector instructions; in steps, which neither grow nor vanish when squared
+    const LANES: usize = 8;
+    let (steps, mut squares, mut products) = (scale.recip(), [0.0; LANES], [0.0; LANES]);
+    let mut add = |values: &[f32; LANES], codes: &[i8; LANES]| {
+        for lane in 0..LANES {
+            let value = values[lane] * steps;
+            squares[lane] += value * value;
+            products[lane] += value * stands_for(codes[lane].into()) as f32;
+        }
+    };
+    let ((values, rest), (codes, rest_codes)) = (vector.as_chunks(), codes.as_chunks());
+    values.iter().zip(codes).for_each(|(values, codes)| add(values, codes));
+    let mut last = ([0.0; LANES], [0; LANES]);
+    last.0[..rest.len()].copy_from_slice(rest);
+    last.1[..rest_codes.len()].copy_from_slice(rest_codes);
+    add(&last.0, &last.1);
+    // the largest code is not 0, so there are products
+    scale * (squares.iter().sum::<f32>() / products.iter().sum::<f32>())
 }
 
 /// Quantises rows, with working space.
@@ -67,40 +106,39 @@ pub(super) struct Quantiser(Vec<i8>);
 impl Quantiser {
     /// Appends the planes of `vector` to `codes`; returns its constants.
     pub fn append(&mut self, vector: &[f32], norm_squared: f32, codes: &mut Vec<u8>) -> RowConstants {
-        let scale = quantise(vector, LARGEST, &mut self.0);
-        let at = |dimension: usize| (i32::from(*self.0.get(dimension).unwrap_or(&0)) + OFFSET) as u8;
-        let units = vector.len().div_ceil(UNIT);
-        for shift in [4, 0] {
-            let half = |dimension: usize| at(dimension) >> shift & 15;
-            for unit in 0..units {
-                let first = unit * UNIT;
-                codes.extend((first..first + UNIT / 2).map(|low| half(low) | half(low + UNIT / 2) << 4));
-            }
-        }
-        let (mut squares, mut products) = (0, 0);
-        for code in self.0.iter().map(|&code| i32::from(code)) {
-            squares += i64::from(code * code);
-            products += i64::from(code * by_upper_half(code));
-        }
-        // a row's largest code is LARGEST, so there are products unless all codes are zero
-        let high_scale = scale * squares as f32 / products.max(1) as f32;
+        let step = quantise(vector, LARGEST, &mut self.0);
+        let scale = unbiased(vector, step, &self.0, |code| code);
+        let high_scale = unbiased(vector, step, &self.0, by_upper_half);
+        self.append_planes(codes);
         RowConstants { scale, high_scale, norm_squared }
     }
 
     /// The same for a row of which nothing else is kept: its constants are those of the codes. For cosine the
     /// scale is the one with which the codes have length 1.
     pub fn append_as_row(&mut self, metric: Metric, vector: &[f32], codes: &mut Vec<u8>) -> RowConstants {
-        let mut constants = self.append(vector, 1.0, codes);
-        let squares: i64 = self.0.iter().map(|&code| i64::from(code) * i64::from(code)).sum();
-        let length = f64::from(constants.scale) * (squares as f64).sqrt();
-        match metric {
-            Metric::Cosine if length > 0.0 => {
-                constants.scale = (f64::from(constants.scale) / length) as f32;
-                constants.high_scale = (f64::from(constants.high_scale) / length) as f32;
+        let step = quantise(vector, LARGEST, &mut self.0);
+        // of up to 65,536 dimensions, within 32 bits
+        let squares: i32 = self.0.iter().map(|&code| i32::from(code) * i32::from(code)).sum();
+        let length = f64::from(step) * f64::from(squares).sqrt();
+        let (scale, norm_squared) = match metric {
+            Metric::Cosine if length > 0.0 => ((f64::from(step) / length) as f32, 1.0),
+            _ => (step, (length * length) as f32),
+        };
+        let row: Vec<f32> = self.0.iter().map(|&code| f32::from(code) * scale).collect();
+        let high_scale = unbiased(&row, scale, &self.0, by_upper_half);
+        self.append_planes(codes);
+        RowConstants { scale, high_scale, norm_squared }
+    }
+
+    fn append_planes(&mut self, planes: &mut Vec<u8>) {
+        self.0.resize(code_stride(self.0.len()), 0);
+        for shift in [4, 0] {
+            for unit in self.0.chunks_exact(UNIT) {
+                let (lower, upper) = unit.split_at(UNIT / 2);
+                let half = |code: i8| (code as u8).wrapping_add(OFFSET as u8) >> shift & 15;
+                planes.extend(lower.iter().zip(upper).map(|(&lower, &upper)| half(lower) | half(upper) << 4));
             }
-            _ => constants.norm_squared = (length * length) as f32,
         }
-        constants
     }
 }
 
@@ -141,11 +179,12 @@ impl CodeQuery {
         let empty = || [vec![0; lines], vec![0; lines]];
         let (mut high, mut low) = (empty(), empty());
         let before = lines - plane; // where the first line with lower halves still has upper ones
-        for (dimension, &code) in codes.iter().enumerate() {
-            let (unit, within) = (dimension / UNIT, dimension % UNIT);
-            let (half, byte) = (within / (UNIT / 2), unit * UNIT / 2 + within % (UNIT / 2));
-            high[half][byte] = code;
-            low[half][before + byte] = code;
+        for (unit, codes) in codes.chunks(UNIT).enumerate() {
+            let first = unit * UNIT / 2;
+            for (half, codes) in codes.chunks(UNIT / 2).enumerate() {
+                high[half][first..][..codes.len()].copy_from_slice(codes);
+                low[half][before + first..][..codes.len()].copy_from_slice(codes);
+            }
         }
         CodeQuery { stride, high, low }
     }
@@ -170,17 +209,19 @@ mod tests {
             let mut codes = Vec::new();
             decode(&row, |code| codes.push(code));
             prop_assert_eq!(codes.len(), row.len());
+            let step = most(&vector) / LARGEST;
             for (&code, x) in codes.iter().zip(&vector) {
-                let back = f32::from(code) * scale;
-                prop_assert!((back - x).abs() <= scale * 0.5001, "{x} became {back}");
-                let high = (i32::from(code) + OFFSET) / HIGH_STEP * HIGH_STEP - HIGH_OFFSET;
+                let back = f32::from(code) * step;
+                prop_assert!((back - x).abs() <= step * 0.5001, "{x} became {back}");
+                let high = by_upper_half(code.into());
                 prop_assert!((i32::from(code) - high).abs() <= HIGH_STEP / 2);
             }
-            let lengthened: f32 = codes.iter().map(|&code| {
-                by_upper_half(i32::from(code)) as f32 * high_scale * f32::from(code) * scale
-            }).sum();
-            let length: f32 = codes.iter().map(|&code| (f32::from(code) * scale).powi(2)).sum();
-            prop_assert!((lengthened - length).abs() <= length * 1e-3, "{lengthened} for {length}");
+            let length: f32 = vector.iter().map(|x| x * x).sum();
+            for (scale, stands_for) in [(scale, (|code| code) as fn(i32) -> i32), (high_scale, by_upper_half)] {
+                let values = codes.iter().map(|&code| stands_for(code.into()) as f32 * scale);
+                let along: f32 = values.zip(&vector).map(|(value, x)| value * x).sum();
+                prop_assert!((along - length).abs() <= length * 1e-4, "{along} for {length}");
+            }
             prop_assert!(codes[vector.len()..].iter().all(|&code| code == 0));
         }
     }

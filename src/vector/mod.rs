@@ -68,8 +68,9 @@ pub fn recall(
     match graph {
         _ if exact || candidates <= cost::few(part.row_bytes()) => scan::exact(part, query, k, allowed),
         Some(linked)
-            if cost::walk(linked.ef(effort).max(k))
-                < cost::scan(candidates, part.rows(), effort.deviations()) =>
+            if linked.calibration().finds_neighbours()
+                && cost::walk(linked.ef(effort).max(k))
+                    < cost::scan(candidates, part.rows(), effort.deviations()) =>
         {
             graph::search(part, linked, query, k, effort, allowed)
         }
@@ -107,8 +108,7 @@ pub fn check(metric: Metric, storage: Storage, vector: &[f32]) -> Result<()> {
 /// Makes `vector` a unit vector for cosine, and leaves it alone for the others; returns its squared
 /// length. `invalid_vector` where a value is not finite or too large, or cosine has no direction.
 fn unit_or_finite(metric: Metric, vector: &mut [f32]) -> Result<f32> {
-    let squared = |vector: &[f32]| vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
-    let norm_squared = squared(vector);
+    let norm_squared = norm_squared(vector);
     if !norm_squared.is_finite() || metric != Metric::Cosine && norm_squared > MAX_NORM_SQUARED {
         return Err(Error::new(
             Code::InvalidVector,
@@ -124,7 +124,17 @@ fn unit_or_finite(metric: Metric, vector: &mut [f32]) -> Result<f32> {
             "a vector of zeros has no direction to compare by cosine",
         ));
     }
-    let length = norm_squared.sqrt();
-    vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
-    Ok(squared(vector) as f32)
+    let by = norm_squared.sqrt().recip();
+    vector.iter_mut().for_each(|x| *x = (f64::from(*x) * by) as f32);
+    Ok(self::norm_squared(vector) as f32)
+}
+
+fn norm_squared(vector: &[f32]) -> f64 {
+    // side by side, so that the compiler uses vector instructions
+    let mut sums = [0.0; 8];
+    let (whole, rest) = vector.as_chunks::<8>();
+    let add = |(sum, &x): (&mut f64, &f32)| *sum += f64::from(x) * f64::from(x);
+    whole.iter().for_each(|values| sums.iter_mut().zip(values).for_each(add));
+    sums.iter_mut().zip(rest).for_each(add);
+    sums.into_iter().sum()
 }

@@ -23,8 +23,8 @@ const AHEAD: usize = 4;
 /// Rows whose codes are looked at together.
 const BATCH: usize = 128;
 
-/// The `k` best allowed rows, best first, as [`exact`] finds them but for what rounding may hide: a look at the sketches
-/// of all rows passes over most of them, then come the upper halves of codes, whole codes, and what still may
+/// The `k` best allowed rows, best first, as many of those that [`exact`] finds as the effort asks for: a look at the
+/// sketches of all rows passes over most of them, then come the upper halves of codes, whole codes, and what still may
 /// be among the best is scored in full precision.
 pub fn scan(
     part: &VectorPart,

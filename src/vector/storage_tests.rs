@@ -256,20 +256,28 @@ fn the_format_stays() {
         let part = PartFile::open(&path, PartKind::Vectors).unwrap();
         [1, 2, 3, 4].map(|section| part.section(section).unwrap().all().unwrap().to_vec())
     };
-    let words = |words: &[f32]| bytemuck::cast_slice::<f32, u8>(words).to_vec();
+    let are = |constants: &[u8], want: [f32; 3]| {
+        let constants: Vec<f32> = constants.chunks_exact(4).map(bytemuck::pod_read_unaligned).collect();
+        assert_eq!(constants.len(), 3);
+        for (is, want) in constants.iter().zip(want) {
+            assert!((is / want - 1.0).abs() < 1e-6, "{constants:?}");
+        }
+    };
 
     let [header, rows, codes, constants] = sections(Storage::Float16);
     assert_eq!(header, [1, 0, 0, 0, 3, 0, 0, 0, 3, 0, 1, 0, 64, 0, 0, 0]);
     assert_eq!(rows, [0x00, 0x3C, 0x00, 0xB4, 0x00, 0x3A]);
     // 119, -30 and 89 steps, plus 136: FF, 6A and E1; 88 is padding
     assert_eq!((&codes[..4], &codes[32..36]), (&[0x8F, 0x86, 0x8E, 0x88][..], &[0x8F, 0x8A, 0x81, 0x88][..]));
-    let scale = 1.0 / 119.0f32;
-    let high_scale = scale * 22982.0 / 22832.0; // 119² + 30² + 89², 119·112 + 30·32 + 89·96
-    assert_eq!(constants, words(&[scale, high_scale, 1.625]));
+    // over 119 + .25·30 + .75·89, and 112 + .25·32 + .75·96
+    are(&constants, [1.625 / 193.25, 1.625 / 192.0, 1.625]);
 
     let [header, rows, int8, constants] = sections(Storage::Int8);
     assert_eq!(header, [1, 0, 0, 0, 3, 0, 0, 0, 3, 0, 2, 0, 64, 0, 0, 0]);
     assert_eq!((rows, int8), (vec![], codes));
+    // 119² + 30² + 89², 119·112 + 30·32 + 89·96
+    let scale = 1.0 / 119.0f32;
+    let high_scale = scale * 22982.0 / 22832.0;
     let length = f64::from(scale) * 22982f64.sqrt();
-    assert_eq!(constants, words(&[scale, high_scale, (length * length) as f32]));
+    are(&constants, [scale, high_scale, (length * length) as f32]);
 }

@@ -485,6 +485,42 @@ fn a_scan_finds_neighbours_that_codes_do_not_tell_apart() {
 }
 
 #[test]
+fn a_graph_in_which_no_walk_finds_neighbours_is_not_walked() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random::new(6);
+    let vectors: Vec<_> = (0..3000).map(|_| random.near(&[100.0; 48], 0.05)).collect();
+    let part = part(dir.path(), Metric::L2, &vectors);
+    let graph = open_graph(&frozen(dir.path(), &graph(&part)), 3000);
+    assert!(!graph.calibration().finds_neighbours(), "{:?}", graph.calibration());
+    for vector in &vectors[..20] {
+        let query = Query::new(Metric::L2, 48, vector).unwrap();
+        let want = exact(&part, &query, 10, None).unwrap();
+        for effort in [Effort::Ef(10), Effort::Recall(0.95)] {
+            assert_eq!(recall(&part, Some(&graph), &query, 10, effort, false, None).unwrap(), want);
+        }
+    }
+}
+
+#[test]
+fn one_row_very_much_longer_than_the_others_does_not_hide_how_they_lie() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random::new(7);
+    let mut vectors = random.clustered(3000, 24, 30);
+    vectors.push(random.vector(24).iter().map(|x| x * 1e4).collect());
+    let part = part(dir.path(), Metric::Dot, &vectors);
+    let graph = open_graph(&frozen(dir.path(), &graph(&part)), 3001);
+    let mut found = 0.0;
+    for _ in 0..50 {
+        let query = Query::new(Metric::Dot, 24, &random.vector(24)).unwrap();
+        let others = |found: Vec<Scored>| found.into_iter().filter(|hit| hit.row != 3000).collect::<Vec<_>>();
+        let want = others(exact(&part, &query, 11, None).unwrap());
+        let got = others(graph::search(&part, &graph, &query, 11, Effort::Ef(60), None).unwrap());
+        found += recall_at(10, &got, &want) / 50.0;
+    }
+    assert!(found >= 0.95, "{found}");
+}
+
+#[test]
 fn normalized_scores_lie_between_0_and_1() {
     assert_eq!(normalized(Metric::Cosine, 1.0, 0.2), 1.0);
     assert_eq!(normalized(Metric::Cosine, 0.2, 0.2), 0.0);

@@ -8,6 +8,9 @@ const DONE: u32 = 1 << 31;
 /// The most rows a graph can have: a bit of a row number is needed.
 pub(super) const MAX_ROWS: u32 = DONE;
 
+/// So many candidates are moved one by one sooner than a place among them is searched.
+const FEW: usize = 96;
+
 /// The best `limit` rows, best first, in one flat array: insertion moves a few cache lines.
 #[derive(Debug, Default)]
 pub(super) struct Beam {
@@ -52,19 +55,36 @@ impl Beam {
     #[inline]
     pub fn push(&mut self, candidate: Candidate) -> bool {
         let entry = pack(candidate);
-        let at = self.entries.partition_point(|&other| other >> 32 <= entry >> 32);
         if self.entries.len() < self.limit {
-            self.entries.insert(at, entry);
-        } else if at < self.limit {
-            self.entries.copy_within(at..self.limit - 1, at + 1);
-            self.entries[at] = entry;
+            self.entries.push(entry);
         }
+        let at = self.make_room(entry);
+        self.entries[at] = entry;
         if self.entries.len() == self.limit {
             self.bar = unpack(self.entries[self.limit - 1]).similarity;
         }
         let first = at <= self.next;
         self.next = self.next.min(at);
         first
+    }
+
+    /// Moves all that are worse than `entry` by one place, over the last one; the place that becomes free.
+    #[inline]
+    fn make_room(&mut self, entry: u64) -> usize {
+        let last = self.entries.len() - 1;
+        let worse = |other: u64| other >> 32 > entry >> 32;
+        if last < FEW {
+            // most of what is found is nearer to the end
+            let mut at = last;
+            while at > 0 && worse(self.entries[at - 1]) {
+                self.entries[at] = self.entries[at - 1];
+                at -= 1;
+            }
+            return at;
+        }
+        let at = self.entries[..last].partition_point(|&other| !worse(other));
+        self.entries.copy_within(at..last, at + 1);
+        at
     }
 
     /// The best row whose links were not followed yet; it counts as done from here on.

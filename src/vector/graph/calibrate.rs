@@ -1,5 +1,7 @@
 //! Measures how much of the nearest rows walks of a new graph find.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rayon::prelude::*;
 
 use super::calibration::{Calibration, Precision, ef_for};
@@ -11,8 +13,9 @@ use super::space::Space;
 use super::walk::Walk;
 use crate::store::Result;
 use crate::vector::distance::{self, LANES, TILE_ROWS};
+use crate::vector::scan::{exact, rescore};
 use crate::vector::top::{Candidate, Top};
-use crate::vector::{Query, VectorPart};
+use crate::vector::{Query, Scored, VectorPart};
 
 /// The values of `ef` that are tried.
 const EFS: [u32; 11] = [10, 16, 24, 36, 54, 80, 120, 180, 270, 400, 600];
@@ -27,6 +30,11 @@ const BLEND: f32 = 0.3;
 const PACKED: usize = 8192;
 /// A walk by whole codes takes this many times as long as one by their upper halves.
 const WHOLE_COST: f32 = 1.35;
+/// So many queries are also compared with the rows themselves: where codes do not tell rows apart, neighbours by codes
+/// are not neighbours.
+const BY_ROWS: usize = 16;
+/// Where fewer of these neighbours are found, codes do not tell rows apart.
+const TOLD_APART: f32 = 0.9;
 /// The recalls at which the two are compared.
 const COMPARED_AT: [f32; 4] = [0.95, 0.97, 0.98, 0.99];
 
@@ -34,14 +42,15 @@ fn best(recalls: &[(u32, f32)]) -> f32 {
     recalls.iter().map(|&(_, recall)| recall).fold(0.0, f32::max)
 }
 
-/// Measures walks that look for the neighbours of blended rows.
+/// Measures walks that look for the neighbours of blended rows. `None` once `cancel` is set.
 pub(super) fn calibrate(
     part: &VectorPart,
     space: &Space<'_>,
     links: LinkLists<'_>,
     entry_rows: &[u32],
     entries: &Panels,
-) -> Result<Calibration> {
+    cancel: &AtomicBool,
+) -> Result<Option<Calibration>> {
     let mut random = Random(3);
     let mut any_row = || random.below(part.rows() as usize) as u32;
     let rows: Vec<(u32, u32)> =
@@ -54,37 +63,81 @@ pub(super) fn calibrate(
     };
     let queries: Vec<(u32, Query)> =
         rows.iter().filter_map(|rows| prepare(rows).transpose()).collect::<Result<_>>()?;
-    let bars = farthest_neighbours(part, space, &queries)?;
+    let Some(bars) = farthest_neighbours(part, space, &queries, cancel)? else { return Ok(None) };
     let codes = part.codes_at_random()?;
     let entry_panels = entries.words();
-    let measure = |precision| {
-        recalls(part.rows(), &queries, &bars, |query, ef| Walk {
-            codes,
-            links,
-            entry_rows,
-            entry_panels,
-            query,
-            k: K + 1,
-            ef,
-            precision,
-        })
+    let walk = |query, ef, precision| Walk {
+        codes,
+        links,
+        entry_rows,
+        entry_panels,
+        query,
+        k: K + 1, // the row itself is found, too
+        ef: ef as usize + 1,
+        precision,
     };
-    let (halves, whole) = (measure(Precision::Halves)?, measure(Precision::Whole)?);
+    let measure =
+        |precision| recalls(part.rows(), &queries, &bars, cancel, |query, ef| walk(query, ef, precision));
+    let Some(halves) = measure(Precision::Halves)? else { return Ok(None) };
+    let Some(whole) = measure(Precision::Whole)? else { return Ok(None) };
     let ratios = COMPARED_AT.map(|recall| ef_for(&halves, recall) / ef_for(&whole, recall));
     let cheaper = ratios.iter().product::<f32>() <= WHOLE_COST.powi(ratios.len() as i32);
     // where neither finds as much, the one that finds more
     let as_good = best(&halves) >= COMPARED_AT[2].min(best(&whole) - 0.005);
-    Ok(match cheaper && as_good {
-        true => Calibration { precision: Precision::Halves, recalls: halves },
-        false => Calibration { precision: Precision::Whole, recalls: whole },
-    })
+    let (precision, mut recalls) = match cheaper && as_good {
+        true => (Precision::Halves, halves),
+        false => (Precision::Whole, whole),
+    };
+    let most = EFS[EFS.len() - 1];
+    let found = found_by_rows(part, &queries, |query| walk(query, most, precision))?;
+    if found < TOLD_APART {
+        recalls.iter_mut().for_each(|(_, recall)| *recall *= found);
+    }
+    Ok(Some(Calibration { precision, recalls }))
+}
+
+/// The share of the neighbours of a few of the queries, by the rows themselves, that walks find.
+fn found_by_rows<'a>(
+    part: &VectorPart,
+    queries: &'a [(u32, Query)],
+    walk: impl Fn(&'a Query) -> Walk<'a> + Sync,
+) -> Result<f32> {
+    let wanted = K.min(part.rows().saturating_sub(1) as usize);
+    let queries = &queries[..queries.len().min(BY_ROWS)];
+    if queries.is_empty() || wanted == 0 {
+        return Ok(1.0);
+    }
+    let of_others = |row: u32, query: &Query, found: Vec<Scored>| -> Result<Vec<f32>> {
+        let others = found.into_iter().filter(|near| near.row != row).take(wanted);
+        others.map(|near| Ok(query.similarity(part.row(near.row)?))).collect()
+    };
+    let found_of = |scratch: &mut Scratch, (row, query): &'a (u32, Query)| {
+        let nearest = of_others(*row, query, exact(part, query, wanted + 1, None)?)?;
+        let bar = nearest.into_iter().fold(f32::INFINITY, f32::min);
+        let walk = walk(query);
+        scratch.reset(part.rows());
+        walk.run(scratch)?;
+        let found = walk.refine(wanted + 1, scratch.beam.candidates());
+        let found = of_others(*row, query, rescore(part, query, wanted + 1, &found)?)?;
+        Ok(found.into_iter().filter(|&similarity| similarity >= bar).count())
+    };
+    let found: Vec<usize> = queries.par_iter().map_init(Scratch::default, found_of).collect::<Result<_>>()?;
+    Ok(found.into_iter().sum::<usize>() as f32 / (wanted * queries.len()) as f32)
 }
 
 /// The similarity by codes of the `K`-th nearest other row of each query.
-fn farthest_neighbours(part: &VectorPart, space: &Space<'_>, queries: &[(u32, Query)]) -> Result<Vec<f32>> {
+fn farthest_neighbours(
+    part: &VectorPart,
+    space: &Space<'_>,
+    queries: &[(u32, Query)],
+    cancel: &AtomicBool,
+) -> Result<Option<Vec<f32>>> {
     let mut nearest: Vec<Top> = queries.iter().map(|_| Top::new(K)).collect();
     let mut panels = Panels::default();
     for first in (0..space.rows()).step_by(PACKED) {
+        if cancel.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let rows = first..space.rows().min(first + PACKED as u32);
         panels.pack(space, rows);
         nearest.par_chunks_mut(TILE_ROWS).zip(queries.par_chunks(TILE_ROWS)).for_each(
@@ -115,7 +168,7 @@ fn farthest_neighbours(part: &VectorPart, space: &Space<'_>, queries: &[(u32, Qu
             |near: Candidate| query.code_similarity(codes.row(near.row), &codes.constants[near.row as usize]);
         nearest.into_sorted().into_iter().map(similarity).fold(f32::INFINITY, f32::min)
     };
-    Ok(queries.iter().zip(nearest).map(farthest).collect())
+    Ok(Some(queries.iter().zip(nearest).map(farthest).collect()))
 }
 
 /// The share of the neighbours, those not less similar than the bars, that walks find with each of [`EFS`]. A walk with more
@@ -124,15 +177,16 @@ fn recalls<'a>(
     rows: u32,
     queries: &'a [(u32, Query)],
     bars: &[f32],
-    walk: impl Fn(&'a Query, usize) -> Walk<'a> + Sync,
-) -> Result<Vec<(u32, f32)>> {
+    cancel: &AtomicBool,
+    walk: impl Fn(&'a Query, u32) -> Walk<'a> + Sync,
+) -> Result<Option<Vec<(u32, f32)>>> {
     let wanted = K.min(rows.saturating_sub(1) as usize);
     if queries.is_empty() || wanted == 0 {
-        return Ok(EFS.map(|ef| (ef, 1.0)).to_vec());
+        return Ok(Some(EFS.map(|ef| (ef, 1.0)).to_vec()));
     }
     let found_with = |ef: u32, scratch: &mut Scratch, query: usize| {
         let (row, query, bar) = (queries[query].0, &queries[query].1, bars[query]);
-        let walk = walk(query, ef as usize + 1); // the row itself is found, too
+        let walk = walk(query, ef);
         scratch.reset(rows);
         walk.run(scratch)?;
         let found = walk.refine(wanted + 1, scratch.beam.candidates());
@@ -140,6 +194,9 @@ fn recalls<'a>(
     };
     let mut open: Vec<usize> = (0..queries.len()).collect();
     let mut at = |ef: u32| {
+        if cancel.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let found: Vec<usize> = open
             .par_iter()
             .map_init(Scratch::default, |scratch, &query| found_with(ef, scratch, query))
@@ -147,7 +204,7 @@ fn recalls<'a>(
         let missed: usize = found.iter().map(|found| wanted - found).sum();
         let mut found = found.into_iter();
         open.retain(|_| found.next().is_some_and(|found| found < wanted));
-        Ok((ef, 1.0 - missed as f32 / (wanted * queries.len()) as f32))
+        Ok(Some((ef, 1.0 - missed as f32 / (wanted * queries.len()) as f32)))
     };
     EFS.into_iter().map(&mut at).collect()
 }

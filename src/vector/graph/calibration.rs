@@ -47,6 +47,9 @@ pub struct Calibration {
     pub(super) recalls: Vec<(u32, f32)>,
 }
 
+/// A walk that misses more is worth nothing.
+const HALF: f32 = 0.5;
+
 /// The share of what a target allows to be missed that may be missed by the queries of the measurement: with
 /// two fifths, questions about the texts of an evaluation set reached the target.
 const MISSED: f32 = 0.4;
@@ -57,9 +60,14 @@ impl Calibration {
     pub fn ef(&self, target: f32) -> usize {
         ef_for(&self.recalls, 1.0 - MISSED * (1.0 - target)).ceil() as usize
     }
+
+    /// Whether walks with many candidates find neighbours at all. They do not where codes do not tell rows apart.
+    pub fn finds_neighbours(&self) -> bool {
+        self.recalls.iter().any(|&(_, recall)| recall >= HALF)
+    }
 }
 
-/// Interpolated between the measured values; past the last one, it doubles.
+/// Interpolated between the measured values; past the last one, it grows as much as what is missed must shrink, or doubles.
 pub(super) fn ef_for(recalls: &[(u32, f32)], target: f32) -> f32 {
     let mut before = None;
     for &(ef, recall) in recalls {
@@ -72,5 +80,5 @@ pub(super) fn ef_for(recalls: &[(u32, f32)], target: f32) -> f32 {
             _ => before = Some((ef, recall)),
         }
     }
-    before.map_or(1.0, |(last, _)| 2.0 * last)
+    before.map_or(1.0, |(last, recall)| last * ((1.0 - recall) / (1.0 - target)).max(2.0))
 }

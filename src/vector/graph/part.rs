@@ -120,7 +120,8 @@ impl<'a> LinkLists<'a> {
             graph.links.check(words.start * WORD..words.end * WORD)?;
         }
         let list = &self.all[words];
-        let list = &list[..list.iter().position(|&to| to == NONE).unwrap_or(self.width)];
+        // where a damaged list has others behind it, it is among what is refused below
+        let list = &list[..list.partition_point(|&to| to != NONE)];
         if let Some(graph) = self.unchecked
             && list.iter().any(|&to| to >= graph.rows)
         {
@@ -135,17 +136,16 @@ impl<'a> LinkLists<'a> {
         self.copies.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
     }
 
-    /// The row that `row`, which is below the graph's rows, is a copy of: itself, if it is none. Anything, where the
-    /// file is damaged.
+    /// The row that `row`, whose links were read, is a copy of: itself, if it is none.
     #[inline]
     pub fn original(&self, row: u32) -> u32 {
         if self.is_copy(row) { self.all[row as usize * self.width] } else { row }
     }
 
-    /// Whether `row` is a copy of `original`.
+    /// Whether `row` is a copy of `original`. Not where its list is damaged: who follows it is told.
     #[inline]
     pub fn is_copy_of(&self, row: u32, original: u32) -> bool {
-        self.is_copy(row) && self.original(row) == original
+        self.is_copy(row) && self.of(row).is_ok_and(|links| links.first() == Some(&original))
     }
 
     /// The list of `row`, only to be prefetched.

@@ -98,8 +98,16 @@ pub(super) struct Scratch {
     pub beam: Beam,
     /// Copies of rows in the beam, which have not been there.
     pub copies: Vec<Candidate>,
-    /// Inner products with rows met for the first time.
+    pub met: Met,
+}
+
+/// Room for what is known of rows that are met for the first time.
+#[derive(Debug, Default)]
+pub(super) struct Met {
+    /// Their inner products with the query.
     pub products: Vec<i32>,
+    /// Those that are wanted come first.
+    pub candidates: Vec<Candidate>,
 }
 
 impl Scratch {

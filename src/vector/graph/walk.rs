@@ -3,7 +3,7 @@
 use super::beam::Beam;
 use super::calibration::{Effort, Precision};
 use super::part::{GraphPart, LinkLists};
-use super::scratch::{Scratch, Visited};
+use super::scratch::{Met, Scratch, Visited};
 use crate::rows::RowSet;
 use crate::store::Result;
 use crate::vector::distance::{self, LANES};
@@ -103,7 +103,7 @@ impl Walk<'_> {
     /// <https://arxiv.org/abs/2403.04871>, section 5).
     fn run_filtered(&self, allowed: &RowSet, deviations: f32, scratch: &mut Scratch) -> Result<bool> {
         Walk { ef: LOOK_AROUND, ..*self }.run(scratch)?;
-        let Scratch { visited, beam, products, .. } = scratch;
+        let Scratch { visited, beam, met, .. } = scratch;
         let around = visited.len() as f32;
         visited.retain(|row| allowed.contains(row));
         let share = allowed.len() as f32 / allowed.rows() as f32;
@@ -118,11 +118,11 @@ impl Walk<'_> {
         }
         let raised = (1.0 - RAISED * share_around.log2()) * (share / share_around).max(1.0);
         beam.reset((self.ef as f32 * raised) as usize);
-        self.score(visited.marked(), products, |candidate| {
+        for &candidate in self.score(visited.marked(), f32::NEG_INFINITY, met)? {
             if candidate.similarity > beam.bar() {
                 beam.push(candidate);
             }
-        })?;
+        }
         self.go_on(scratch, |row, visited, crossed| self.follow_allowed(row, allowed, visited, crossed))?;
         Ok(true)
     }
@@ -138,16 +138,18 @@ impl Walk<'_> {
         scratch: &mut Scratch,
         follow: impl Fn(u32, &mut Visited, &mut Visited) -> Result<()>,
     ) -> Result<()> {
-        let Scratch { visited, crossed, beam, copies, products } = scratch;
+        let Scratch { visited, crossed, beam, copies, met } = scratch;
         copies.clear();
         while let Some(row) = beam.pop().or_else(|| self.next_copy(copies, beam)) {
-            let (met, original) = (visited.len(), self.links.original(row));
+            let before = visited.len();
             follow(row, visited, crossed)?;
-            self.ask_for(&visited.marked()[met..]);
+            let original = self.links.original(row);
+            let new = &visited.marked()[before..];
+            self.ask_for(new);
             if let Some(next) = beam.peek() {
                 distance::prefetch(self.links.hint(next));
             }
-            self.score(&visited.marked()[met..], products, |candidate| {
+            for &candidate in self.score(new, beam.bar(), met)? {
                 if candidate.similarity > beam.bar() {
                     if self.links.is_copy_of(candidate.row, original) {
                         copies.push(candidate);
@@ -155,7 +157,7 @@ impl Walk<'_> {
                         distance::prefetch(self.links.hint(candidate.row));
                     }
                 }
-            })?;
+            }
         }
         Ok(())
     }
@@ -179,7 +181,7 @@ impl Walk<'_> {
             return found.collect();
         }
         let mut best = Top::new(k);
-        let mut refined = Vec::with_capacity(self.ef);
+        let mut refined = Vec::with_capacity(self.ef.min(self.codes.constants.len()));
         let mut ahead = found.clone().skip(AHEAD);
         for Candidate { similarity, row } in found {
             if let Some(ahead) = ahead.next() {
@@ -264,15 +266,15 @@ impl Walk<'_> {
             }
         }
         scratch.visited.mark_one(nearest);
-        let mut entry = Candidate { similarity: f32::NEG_INFINITY, row: nearest };
-        self.score(&[nearest], &mut scratch.products, |candidate| entry = candidate)?;
-        Ok(entry)
+        let found = self.score(&[nearest], f32::NEG_INFINITY, &mut scratch.met)?.first();
+        Ok(found.copied().unwrap_or(Candidate { similarity: f32::NEG_INFINITY, row: nearest }))
     }
 
-    /// Calls `found` for each of `rows` with its similarity by its codes.
+    /// Those of `rows` that are more similar than `bar` by their codes.
     #[inline]
-    fn score(&self, rows: &[u32], products: &mut Vec<i32>, mut found: impl FnMut(Candidate)) -> Result<()> {
+    fn score<'m>(&self, rows: &[u32], bar: f32, met: &'m mut Met) -> Result<&'m [Candidate]> {
         self.codes.check(rows)?;
+        let Met { products, candidates } = met;
         products.clear();
         products.resize(rows.len(), 0);
         match self.precision {
@@ -283,10 +285,16 @@ impl Walk<'_> {
             Precision::Halves => self.query.high_ranking(),
             Precision::Whole => self.query.whole_ranking(),
         };
+        if candidates.len() < rows.len() {
+            candidates.resize(rows.len(), Candidate { similarity: 0.0, row: 0 });
+        }
+        // no branch on whether a row is wanted: it cannot be foretold
+        let mut wanted = 0;
         for (&row, &product) in rows.iter().zip(&*products) {
             let similarity = ranking.similarity(product, &self.codes.constants[row as usize]);
-            found(Candidate { similarity, row });
+            candidates[wanted] = Candidate { similarity, row };
+            wanted += usize::from(similarity > bar);
         }
-        Ok(())
+        Ok(&candidates[..wanted])
     }
 }

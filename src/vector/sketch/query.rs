@@ -9,7 +9,7 @@ use crate::vector::distance;
 const LUCK: f32 = 2.0;
 
 /// Of each code what it adds to the sum of a row. Four entries still fit a byte.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Tables(Vec<[u8; CENTROIDS]>);
 
 impl Tables {
@@ -114,6 +114,16 @@ pub(super) fn taken(metric: Metric, error: f32) -> f32 {
     }
 }
 
+/// The most that an error between two bounds may well add to an estimate.
+fn most_added(metric: Metric, reach: f32, least: f32, most: f32) -> f32 {
+    let error = match metric {
+        // it adds less again where rows are farther from their centroids than the vector is
+        Metric::L2 => (reach / 2.0).min(most).max(least),
+        Metric::Cosine | Metric::Dot => most,
+    };
+    error * reach - taken(metric, error)
+}
+
 impl SketchQuery {
     /// Prepares `vector`. Similarities of rows may well be `deviations` standard deviations higher than estimated.
     /// Nothing where the vector is too long for that.
@@ -127,7 +137,7 @@ impl SketchQuery {
         let reach = usual.max((LUCK + deviations) * estimates.elsewhere(metric, vector.len()));
         let Estimates { common, mut tables, .. } = estimates;
         tables.push(std::array::from_fn(|code| {
-            errors.bounds[code + 1] * reach - taken(metric, errors.bounds[code])
+            most_added(metric, reach, errors.bounds[code], errors.bounds[code + 1])
         }));
         let extreme = |table: &[f32; CENTROIDS]| {
             table.iter().fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], &x| [low.min(x), high.max(x)])

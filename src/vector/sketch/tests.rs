@@ -89,6 +89,26 @@ fn fewer_deviations_pass_over_more_rows() {
     }
 }
 
+#[test]
+fn a_row_far_from_all_others_does_not_hide_how_they_lie() {
+    let mut random = Random::new(10);
+    let mut rows = random.clustered(4501, 100, 300);
+    let sampled: std::collections::HashSet<usize> = (0..4096).map(|at| at * rows.len() / 4096).collect();
+    let left = |rows: Vec<Vec<f32>>| {
+        let (mut random, sketched) = (Random::new(11), Sketched::new(Metric::L2, rows));
+        let left = (0..20).map(|at| {
+            let query = random.near(&sketched.rows[at * 200 + 1], 0.5);
+            sketched.reach(&query, 1.0).0.into_iter().filter(|&may| may).count()
+        });
+        left.sum::<usize>()
+    };
+    let without = left(rows.clone());
+    let far = (0..rows.len()).rfind(|row| !sampled.contains(row)).unwrap();
+    rows[far].iter_mut().for_each(|x| *x = 1000.0);
+    let with = left(rows);
+    assert!(with < without * 3 / 2, "{with} and {without}");
+}
+
 /// The bytes on disk, which later versions read: 16 values are 16 centroids.
 #[test]
 fn the_format_stays() {

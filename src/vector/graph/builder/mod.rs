@@ -87,6 +87,8 @@ pub struct Layer {
 /// few enough to look at them all.
 const ENTRY_BYTES: u32 = 128 << 10;
 const MAX_ENTRIES: u32 = 1024;
+/// Among few rows, a step or two of the walk cost less than so many more entries would.
+const ROWS_PER_ENTRY: u32 = 64;
 
 /// Builds the graph over all rows of `part`, with the threads of the rayon pool it is called in.
 /// `None` once `cancel` is set (looked at every few hundred rows). `m` is brought into 4..=64, the
@@ -125,7 +127,9 @@ pub fn build(
     let mut entries = Panels::default();
     entries.pack(&space, entry_rows.iter().copied());
     let lists = LinkLists::of_graph(&links, &copies);
-    let calibration = calibrate(part, &space, lists, &entry_rows, &entries)?;
+    let Some(calibration) = calibrate(part, &space, lists, &entry_rows, &entries, cancel)? else {
+        return Ok(None);
+    };
     Ok(Some(Graph { dimensions: part.dimensions(), reused, links, copies, entry_rows, entries, calibration }))
 }
 
@@ -164,7 +168,8 @@ fn entry_rows(links: &Links, distinct: &[u32], dimensions: u32) -> Vec<u32> {
     let Some(&first) = distinct.first() else { return Vec::new() };
     let mut random = Random(2);
     let mut rows = vec![first];
-    let wanted = (ENTRY_BYTES / dimensions).clamp(16, MAX_ENTRIES) as usize;
+    let wanted = (ENTRY_BYTES / dimensions).min(distinct.len() as u32 / ROWS_PER_ENTRY);
+    let wanted = wanted.clamp(16, MAX_ENTRIES) as usize;
     rows.extend((1..wanted.min(distinct.len())).map(|_| distinct[random.below(distinct.len())]));
     rows.sort_unstable();
     rows.dedup();

@@ -376,10 +376,12 @@ mod avx512 {
         for (chunk, words) in words.chunks_mut(LANES * LANES).enumerate() {
             let groups = words.len() / LANES;
             let mask = u16::MAX >> (LANES - groups);
-            // SAFETY: the caller's: each row has codes for `groups` more groups; the mask leaves out what is past them.
-            let of_rows = rows.map(|codes| unsafe {
-                _mm512_maskz_loadu_epi32(mask, codes.as_ptr().add(chunk * 4 * LANES).cast())
-            });
+            let mut of_rows = [_mm512_setzero_si512(); LANES];
+            for (of_row, codes) in of_rows.iter_mut().zip(rows) {
+                // SAFETY: the caller's: the row has codes for `groups` more groups; the mask leaves out what is past them.
+                *of_row =
+                    unsafe { _mm512_maskz_loadu_epi32(mask, codes.as_ptr().add(chunk * 4 * LANES).cast()) };
+            }
             for (words, of_group) in words.chunks_exact_mut(LANES).zip(transposed(of_rows)) {
                 // SAFETY: there are LANES words.
                 unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), _mm512_xor_si512(of_group, signed)) };

@@ -16,10 +16,13 @@ pub struct Panels {
 
 impl Panels {
     /// Packs `rows` of `space` in place of what was packed before.
-    pub fn pack(&mut self, space: &Space<'_>, mut rows: impl ExactSizeIterator<Item = u32>) {
+    pub fn pack(&mut self, space: &Space<'_>, mut rows: impl ExactSizeIterator<Item = u32> + Clone) {
+        let mut ahead = rows.clone();
+        ahead.by_ref().take(LANES).for_each(|row| space.prefetch(row));
         self.stride = distance::panel_words(4 * space.groups());
         self.words.resize(rows.len().div_ceil(LANES) * self.stride, 0);
         for panel in self.words.chunks_exact_mut(self.stride) {
+            ahead.by_ref().take(LANES).for_each(|row| space.prefetch(row));
             let (header, words) = panel.split_at_mut(LANES * PANEL_HEADER);
             let packed = rows.len().min(LANES);
             let mut codes = [space.no_codes(); LANES];

@@ -28,8 +28,18 @@ use crate::vector::graph::links::Links;
 use crate::vector::graph::random::Random;
 use crate::vector::graph::space::Space;
 
-/// How often a layer's rows are cut into groups.
+/// How often a layer's rows are cut into groups at most. The fewer groups there are, the fewer neighbours are cut apart.
 const CUTS: usize = 10;
+/// How often they are cut into two groups.
+const FEWEST_CUTS: usize = 4;
+
+/// How often so many rows are cut into groups.
+fn cuts(rows: usize) -> usize {
+    match rows.div_ceil(GROUP) {
+        0..=1 => 1,
+        groups => CUTS.min(FEWEST_CUTS + groups.ilog2() as usize - 1),
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Native;
@@ -76,15 +86,12 @@ impl Builder<'_> {
     /// The links of one layer. `pools` has a place for every row of the space.
     fn link(&self, pools: &mut [Pool], random: &mut Random) -> Option<Links> {
         self.rows.iter().for_each(|&row| pools[row as usize].clear());
-        let seeds: Vec<u64> = (0..CUTS).map(|_| random.next()).collect();
+        let seeds: Vec<u64> = (0..cuts(self.rows.len())).map(|_| random.next()).collect();
         let cut = |seed| {
             let cut = || partition(self.space, self.rows.to_vec(), GROUP, &mut Random(seed));
             (!self.cancel.load(Ordering::Relaxed)).then(cut)
         };
-        let mut cuts: Vec<Vec<Vec<u32>>> = seeds.into_par_iter().map(cut).collect::<Option<_>>()?;
-        if cuts[0].len() == 1 {
-            cuts.truncate(1);
-        }
+        let cuts: Vec<Vec<Vec<u32>>> = seeds.into_par_iter().map(cut).collect::<Option<_>>()?;
         for groups in &cuts {
             self.compare(groups, pools);
             if self.cancel.load(Ordering::Relaxed) {

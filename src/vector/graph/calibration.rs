@@ -51,8 +51,8 @@ pub struct Calibration {
 const HALF: f32 = 0.5;
 
 /// The share of what a target allows to be missed that may be missed by the queries of the measurement: with
-/// two fifths, questions about the texts of an evaluation set reached the target.
-const MISSED: f32 = 0.4;
+/// a third, questions reach the target even where each row has nine near copies, which are easier to find.
+const MISSED: f32 = 0.33;
 
 impl Calibration {
     /// The `ef` that finds `target` of ten neighbours, as far as the measurement tells: less may be missed

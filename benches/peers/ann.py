@@ -139,8 +139,9 @@ def pin(group):
 def run_gleaner(command, arguments):
     """Lines of gleaner's own benchmark. Once it says what recall takes, all is built, and all of it is pinned."""
     files = ["--base", arguments.base.resolve(), "--queries", arguments.queries.resolve()]
-    threads = ["--threads", str(arguments.threads_build)]
-    command = [*shlex.split(command), *files, "--metric", arguments.metric, *threads, "--json"]
+    command = [*shlex.split(command), *files, "--metric", arguments.metric, "--json"]
+    if "--threads" not in command:
+        command += ["--threads", str(arguments.threads_build)]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
     )

@@ -1,6 +1,6 @@
 """Recall against queries a second: medians of rounds, interpolation, the table of ratios and the figure."""
 
-from math import exp, log, log10
+from math import exp, log, log10, nan
 from statistics import median
 
 GLEANER = "native"
@@ -53,7 +53,7 @@ def table(builders):
     }
 
     def with_vectors(point):
-        return point["bytes_per_vector"] + point["original_bytes_per_vector"]
+        return point["bytes_per_vector"] + point.get("original_bytes_per_vector", nan)
 
     def queries(curve, recall):
         found = at(curve, recall)

@@ -72,10 +72,18 @@ fn by_upper_half(code: i32) -> i32 {
     ((code + OFFSET) & -HIGH_STEP) - HIGH_OFFSET
 }
 
+/// The scale that replaces `step` so that codes are as long in the direction of `vector`, of which it made them with
+/// values of at most `largest` steps, as it is itself: so products with vectors near it are not biased where values
+/// repeat, and their roundings with them. But no more than one rounding of the largest value is made up for: products with
+/// other vectors would be off by more than [`Query::code_error`](super::Query) allows for.
+pub(super) fn unbiased_scale(vector: &[f32], step: f32, largest: f32, codes: &[i8]) -> f32 {
+    let most = 0.5 / largest;
+    unbiased(vector, step, codes, |code| code).clamp(step * (1.0 - most), step * (1.0 + most))
+}
+
 /// The scale with which what `codes` stand for is as long in the direction of `vector`, of which `scale` made them, as it
-/// is itself: so products with vectors near it are not biased where values repeat, and their roundings with them (as in
-/// RaBitQ: Gao and Long, <https://arxiv.org/abs/2405.12497>, section 3.2).
-pub(super) fn unbiased(vector: &[f32], scale: f32, codes: &[i8], stands_for: impl Fn(i32) -> i32) -> f32 {
+/// is itself (as in RaBitQ: Gao and Long, <https://arxiv.org/abs/2405.12497>, section 3.2).
+fn unbiased(vector: &[f32], scale: f32, codes: &[i8], stands_for: impl Fn(i32) -> i32) -> f32 {
     if scale == 0.0 {
         return 0.0;
     }
@@ -107,7 +115,7 @@ impl Quantiser {
     /// Appends the planes of `vector` to `codes`; returns its constants.
     pub fn append(&mut self, vector: &[f32], norm_squared: f32, codes: &mut Vec<u8>) -> RowConstants {
         let step = quantise(vector, LARGEST, &mut self.0);
-        let scale = unbiased(vector, step, &self.0, |code| code);
+        let scale = unbiased_scale(vector, step, LARGEST, &self.0);
         let high_scale = unbiased(vector, step, &self.0, by_upper_half);
         self.append_planes(codes);
         RowConstants { scale, high_scale, norm_squared }
@@ -210,6 +218,7 @@ mod tests {
             decode(&row, |code| codes.push(code));
             prop_assert_eq!(codes.len(), row.len());
             let step = most(&vector) / LARGEST;
+            prop_assume!(step.is_normal());
             for (&code, x) in codes.iter().zip(&vector) {
                 let back = f32::from(code) * step;
                 prop_assert!((back - x).abs() <= step * 0.5001, "{x} became {back}");
@@ -217,11 +226,15 @@ mod tests {
                 prop_assert!((i32::from(code) - high).abs() <= HIGH_STEP / 2);
             }
             let length: f32 = vector.iter().map(|x| x * x).sum();
-            for (scale, stands_for) in [(scale, (|code| code) as fn(i32) -> i32), (high_scale, by_upper_half)] {
+            let along = |scale: f32, stands_for: fn(i32) -> i32| {
                 let values = codes.iter().map(|&code| stands_for(code.into()) as f32 * scale);
-                let along: f32 = values.zip(&vector).map(|(value, x)| value * x).sum();
-                prop_assert!((along - length).abs() <= length * 1e-4, "{along} for {length}");
-            }
+                values.zip(&vector).map(|(value, x)| value * x).sum::<f32>()
+            };
+            let (by_halves, by_codes) = (along(high_scale, by_upper_half), along(scale, |code| code));
+            prop_assert!((by_halves - length).abs() <= length * 1e-4, "{by_halves} for {length}");
+            let uncorrected = along(step, |code| code);
+            prop_assert!((by_codes - length).abs() <= (uncorrected - length).abs() + length * 1e-4);
+            prop_assert!((scale / step - 1.0).abs() <= 0.5001 / LARGEST);
             prop_assert!(codes[vector.len()..].iter().all(|&code| code == 0));
         }
     }

@@ -53,8 +53,8 @@ pub struct Scored {
 }
 
 /// The `k` best allowed rows, best first, by the cheapest way that finds them: an exact pass where
-/// `exact` asks for it or hardly any rows are allowed, a walk of the graph where there is one and that
-/// costs less than a scan, else a scan.
+/// `exact` asks for it or hardly any rows are allowed, a walk of the graph where there is one whose walks find
+/// neighbours and that costs less than a scan, else a scan.
 pub fn recall(
     part: &VectorPart,
     graph: Option<&GraphPart>,

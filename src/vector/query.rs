@@ -1,6 +1,6 @@
 //! A query vector, prepared once: normalised where the metric asks for it, and quantised like a row.
 
-use super::codes::{CodeQuery, HIGH_OFFSET, HIGH_STEP, OFFSET, RowConstants, quantise, unbiased};
+use super::codes::{CodeQuery, HIGH_OFFSET, HIGH_STEP, OFFSET, RowConstants, quantise, unbiased_scale};
 use super::distance::TileRow;
 use super::row::Row;
 use super::sketch::{Model, SketchQuery};
@@ -63,7 +63,7 @@ impl Query {
         let norm_squared = unit_or_finite(metric, &mut vector)?;
         let mut codes = Vec::new();
         let step = quantise(&vector, LARGEST, &mut codes);
-        let scale = unbiased(&vector, step, &codes, |code| code);
+        let scale = unbiased_scale(&vector, step, LARGEST, &codes);
         let sum = codes.iter().map(|&code| i32::from(code)).sum();
         let mut offset_codes: Vec<u8> = codes.iter().map(|&code| code as u8 ^ 128).collect();
         offset_codes.resize(codes.len().next_multiple_of(4), 128);

@@ -269,7 +269,7 @@ fn the_format_stays() {
     assert_eq!(rows, [0x00, 0x3C, 0x00, 0xB4, 0x00, 0x3A]);
     // 119, -30 and 89 steps, plus 136: FF, 6A and E1; 88 is padding
     assert_eq!((&codes[..4], &codes[32..36]), (&[0x8F, 0x86, 0x8E, 0x88][..], &[0x8F, 0x8A, 0x81, 0x88][..]));
-    // over 119 + .25·30 + .75·89, and 112 + .25·32 + .75·96
+    // over 119 + .25·30 + .75·89, and 112 + .25·32 + .75·96 for the upper halves
     are(&constants, [1.625 / 193.25, 1.625 / 192.0, 1.625]);
 
     let [header, rows, int8, constants] = sections(Storage::Int8);

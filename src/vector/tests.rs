@@ -501,8 +501,9 @@ fn a_graph_in_which_no_walk_finds_neighbours_is_not_walked() {
     }
 }
 
+/// Beside such a row, nothing is left of the distances by which rows are linked.
 #[test]
-fn one_row_very_much_longer_than_the_others_does_not_hide_how_they_lie() {
+fn one_row_very_much_longer_than_the_others_hides_none() {
     let dir = tempfile::tempdir().unwrap();
     let mut random = Random::new(7);
     let mut vectors = random.clustered(3000, 24, 30);
@@ -512,12 +513,11 @@ fn one_row_very_much_longer_than_the_others_does_not_hide_how_they_lie() {
     let mut found = 0.0;
     for _ in 0..50 {
         let query = Query::new(Metric::Dot, 24, &random.vector(24)).unwrap();
-        let others = |found: Vec<Scored>| found.into_iter().filter(|hit| hit.row != 3000).collect::<Vec<_>>();
-        let want = others(exact(&part, &query, 11, None).unwrap());
-        let got = others(graph::search(&part, &graph, &query, 11, Effort::Ef(60), None).unwrap());
+        let want = exact(&part, &query, 10, None).unwrap();
+        let got = recall(&part, Some(&graph), &query, 10, Effort::Ef(20), false, None).unwrap();
         found += recall_at(10, &got, &want) / 50.0;
     }
-    assert!(found >= 0.95, "{found}");
+    assert!(found >= 0.99, "{found}");
 }
 
 #[test]

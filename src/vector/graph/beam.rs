@@ -129,9 +129,9 @@ mod tests {
     proptest! {
         #[test]
         fn every_kept_row_is_popped_once_best_first(
-            scores in prop::collection::vec(0u8..50, 1..80),
-            limit in 1usize..20,
-            pops in prop::collection::vec(any::<bool>(), 80),
+            scores in prop::collection::vec(0u8..50, 1..300),
+            limit in prop_oneof![1usize..20, FEW - 5..2 * FEW],
+            pops in prop::collection::vec(any::<bool>(), 300),
         ) {
             let mut beam = Beam::default();
             beam.reset(limit);

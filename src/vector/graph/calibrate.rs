@@ -13,9 +13,9 @@ use super::space::Space;
 use super::walk::Walk;
 use crate::store::Result;
 use crate::vector::distance::{self, LANES, TILE_ROWS};
-use crate::vector::scan::{exact, rescore};
+use crate::vector::scan::rescore;
 use crate::vector::top::{Candidate, Top};
-use crate::vector::{Query, Scored, VectorPart};
+use crate::vector::{Query, VectorPart};
 
 /// The values of `ef` that are tried.
 const EFS: [u32; 11] = [10, 16, 24, 36, 54, 80, 120, 180, 270, 400, 600];
@@ -33,7 +33,7 @@ const WHOLE_COST: f32 = 1.35;
 /// So many queries are also compared with the rows themselves: where codes do not tell rows apart, neighbours by codes
 /// are not neighbours.
 const BY_ROWS: usize = 16;
-/// Where fewer of these neighbours are found, codes do not tell rows apart.
+/// Where walks find less than this share of what they find by codes, codes do not tell rows apart.
 const TOLD_APART: f32 = 0.9;
 /// The recalls at which the two are compared.
 const COMPARED_AT: [f32; 4] = [0.95, 0.97, 0.98, 0.99];
@@ -89,40 +89,55 @@ pub(super) fn calibrate(
         false => (Precision::Whole, whole),
     };
     let most = EFS[EFS.len() - 1];
-    let found = found_by_rows(part, &queries, |query| walk(query, most, precision))?;
-    if found < TOLD_APART {
-        recalls.iter_mut().for_each(|(_, recall)| *recall *= found);
+    let by_rows = found_by_rows(part, &queries, cancel, |query| walk(query, most, precision))?;
+    let Some(found) = by_rows else { return Ok(None) };
+    // walks miss some by codes, too
+    let told_apart = (found / best(&recalls)).min(1.0);
+    if told_apart < TOLD_APART {
+        recalls.iter_mut().for_each(|(_, recall)| *recall *= told_apart);
     }
     Ok(Some(Calibration { precision, recalls }))
 }
 
-/// The share of the neighbours of a few of the queries, by the rows themselves, that walks find.
+/// The share of the nearest other rows of a few of the queries, by the rows themselves, that walks find.
 fn found_by_rows<'a>(
     part: &VectorPart,
     queries: &'a [(u32, Query)],
+    cancel: &AtomicBool,
     walk: impl Fn(&'a Query) -> Walk<'a> + Sync,
-) -> Result<f32> {
+) -> Result<Option<f32>> {
     let wanted = K.min(part.rows().saturating_sub(1) as usize);
     let queries = &queries[..queries.len().min(BY_ROWS)];
     if queries.is_empty() || wanted == 0 {
-        return Ok(1.0);
+        return Ok(Some(1.0));
     }
-    let of_others = |row: u32, query: &Query, found: Vec<Scored>| -> Result<Vec<f32>> {
-        let others = found.into_iter().filter(|near| near.row != row).take(wanted);
-        others.map(|near| Ok(query.similarity(part.row(near.row)?))).collect()
-    };
-    let found_of = |scratch: &mut Scratch, (row, query): &'a (u32, Query)| {
-        let nearest = of_others(*row, query, exact(part, query, wanted + 1, None)?)?;
-        let bar = nearest.into_iter().fold(f32::INFINITY, f32::min);
+    let mut nearest: Vec<Top> = queries.iter().map(|_| Top::new(wanted)).collect();
+    for first in (0..part.rows()).step_by(PACKED) {
+        if cancel.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        nearest.par_iter_mut().zip(queries).try_for_each(|(nearest, (own, query))| {
+            let rows = first..part.rows().min(first + PACKED as u32);
+            rows.filter(|row| row != own).try_for_each(|row| {
+                nearest.push(Candidate { similarity: query.similarity(part.row(row)?), row });
+                Ok(())
+            })
+        })?;
+    }
+    let found_of = |scratch: &mut Scratch, (nearest, (own, query)): (&Top, &'a (u32, Query))| {
         let walk = walk(query);
         scratch.reset(part.rows());
         walk.run(scratch)?;
         let found = walk.refine(wanted + 1, scratch.beam.candidates());
-        let found = of_others(*row, query, rescore(part, query, wanted + 1, &found)?)?;
-        Ok(found.into_iter().filter(|&similarity| similarity >= bar).count())
+        let mut count = 0;
+        for hit in rescore(part, query, wanted + 1, &found)?.iter().filter(|hit| hit.row != *own) {
+            count += usize::from(query.similarity(part.row(hit.row)?) >= nearest.bar());
+        }
+        Ok(count.min(wanted))
     };
-    let found: Vec<usize> = queries.par_iter().map_init(Scratch::default, found_of).collect::<Result<_>>()?;
-    Ok(found.into_iter().sum::<usize>() as f32 / (wanted * queries.len()) as f32)
+    let found: Vec<usize> =
+        nearest.par_iter().zip(queries).map_init(Scratch::default, found_of).collect::<Result<_>>()?;
+    Ok(Some(found.into_iter().sum::<usize>() as f32 / (wanted * queries.len()) as f32))
 }
 
 /// The similarity by codes of the `K`-th nearest other row of each query.

@@ -47,8 +47,8 @@ pub struct Calibration {
     pub(super) recalls: Vec<(u32, f32)>,
 }
 
-/// A walk that misses more is worth nothing.
-const HALF: f32 = 0.5;
+/// A graph is not walked where walks with many candidates have less recall.
+const LEAST_RECALL: f32 = 0.5;
 
 /// The share of what a target allows to be missed that may be missed by the queries of the measurement: with
 /// a third, questions reach the target even where each row has nine near copies, which are easier to find.
@@ -63,7 +63,7 @@ impl Calibration {
 
     /// Whether walks with many candidates find neighbours at all. They do not where codes do not tell rows apart.
     pub fn finds_neighbours(&self) -> bool {
-        self.recalls.iter().any(|&(_, recall)| recall >= HALF)
+        self.recalls.iter().any(|&(_, recall)| recall >= LEAST_RECALL)
     }
 }
 

@@ -120,7 +120,7 @@ impl<'a> LinkLists<'a> {
             graph.links.check(words.start * WORD..words.end * WORD)?;
         }
         let list = &self.all[words];
-        // where a damaged list has others behind it, it is among what is refused below
+        // a damaged list that has others behind it is cut somewhere, or refused below
         let list = &list[..list.partition_point(|&to| to != NONE)];
         if let Some(graph) = self.unchecked
             && list.iter().any(|&to| to >= graph.rows)

@@ -19,7 +19,7 @@ use crate::vector::row::{Row, Rows};
 ///
 /// For the inner product it is the distance of the rows extended by one dimension that makes them equally
 /// long (Bachrach et al. 2014), in which the nearest row to an extended query is the one with the largest
-/// inner product. Rows very much longer than others are left as they are.
+/// inner product.
 #[derive(Debug)]
 pub struct Space<'a> {
     rows: u32,
@@ -51,25 +51,12 @@ pub struct Signed {
     codes: Vec<i8>,
 }
 
-/// Rows whose squared length is so many times that of most rows are not what others are made as long as: nothing would be
-/// left of their products beside it.
-const FAR_LONGER: f32 = 1000.0;
-
-/// The largest squared length of rows that are not very much longer than most.
-fn longest(constants: &[RowConstants]) -> f32 {
-    let mut lengths: Vec<f32> = constants.iter().map(|constants| constants.norm_squared).collect();
-    let Some(middle) = lengths.len().checked_sub(1).map(|last| last / 2) else { return 0.0 };
-    let median = *lengths.select_nth_unstable_by(middle, f32::total_cmp).1;
-    let usual = |&length: &f32| length <= FAR_LONGER * median;
-    lengths.into_iter().filter(usual).fold(0.0, f32::max)
-}
-
 impl<'a> Space<'a> {
     /// Checks every row of `part`.
     pub fn new(part: &'a VectorPart) -> Result<Space<'a>> {
         let dimensions = part.dimensions() as usize;
         let (planes, constants) = part.all_codes()?;
-        let longest = longest(constants);
+        let longest = constants.iter().map(|constants| constants.norm_squared).fold(0.0, f32::max);
         let groups = dimensions.div_ceil(4);
         let mut codes = vec![128; groups * 4 * (part.rows() as usize + 1)];
         let planes = planes.par_chunks_exact(code_stride(dimensions));
@@ -84,7 +71,7 @@ impl<'a> Space<'a> {
             let norm = constants.norm_squared;
             let (base, extension) = match part.metric() {
                 Metric::Cosine | Metric::L2 => (norm, 0.0),
-                Metric::Dot => (longest.max(norm), (longest - norm).max(0.0).sqrt()),
+                Metric::Dot => (longest, (longest - norm).max(0.0).sqrt()),
             };
             Factors { scale: constants.scale, base, extension, bias: 128 * sum }
         };

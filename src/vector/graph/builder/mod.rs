@@ -91,7 +91,7 @@ const MAX_ENTRIES: u32 = 1024;
 const ROWS_PER_ENTRY: u32 = 64;
 
 /// Builds the graph over all rows of `part`, with the threads of the rayon pool it is called in.
-/// `None` once `cancel` is set (looked at every few hundred rows). `m` is brought into 4..=64, the
+/// `None` once `cancel` is set (looked at every few hundred rows, but not while links are merged). `m` is brought into 4..=64, the
 /// range of a definition: `hnsw_rs` ends the process for some values outside it.
 ///
 /// The native builder starts from the `ancestor`, if there is one that is worth it and undamaged.

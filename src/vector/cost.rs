@@ -1,7 +1,7 @@
 //! What the ways to search a segment cost, in the time it takes to scan a row: measured on sets of 60,000 to
 //! 400,000 rows (`benches/README.md`).
 
-use super::sketch::BLOCK;
+use super::distance::BLOCK;
 
 /// Bytes of rows that are compared in full precision in the time that a scan by codes takes before and after it.
 const FEW: usize = 200_000;

@@ -17,9 +17,10 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::codes::{Quantiser, RowConstants, code_stride};
+use super::distance::{self, BLOCK};
 use super::row::{Row, Rows, to_halves};
-use super::sketch::{self, BLOCK, Model, block_bytes};
-use super::{distance, unit_or_finite};
+use super::sketch::{self, Model, block_bytes};
+use super::unit_or_finite;
 use crate::collection::definition::{Metric, Storage};
 use crate::error::{Code, Error};
 use crate::store::{PartFile, PartWriter, Result, Section, StoreError};

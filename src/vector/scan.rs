@@ -3,10 +3,11 @@
 use std::cell::Cell;
 
 use super::codes::RowConstants;
+use super::distance::{self, BLOCK, Tables};
 use super::part::Codes;
-use super::sketch::{BLOCK, SketchQuery, Tables};
+use super::sketch::SketchQuery;
 use super::top::{Candidate, Top};
-use super::{Effort, Query, Scored, VectorPart, distance};
+use super::{Effort, Query, Scored, VectorPart};
 use crate::rows::RowSet;
 use crate::store::Result;
 

@@ -11,6 +11,7 @@ mod aarch64;
 pub mod fuzzing;
 mod kernels;
 mod scalar;
+mod tables;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
@@ -21,8 +22,8 @@ use std::sync::LazyLock;
 
 use super::codes::CodeQuery;
 
-pub use super::sketch::{BLOCK, Tables};
 pub use kernels::Kernels;
+pub use tables::{BLOCK, ENTRIES, Tables, place};
 
 /// Rows side by side in a panel.
 pub const LANES: usize = 16;

@@ -5,8 +5,7 @@ use std::ops::Range;
 use half::f16;
 
 use super::super::codes::decode;
-use super::super::sketch::place;
-use super::{BLOCK, CodeQuery, LANES, PANEL_HEADER, Tables, TileRow};
+use super::{BLOCK, CodeQuery, LANES, PANEL_HEADER, Tables, TileRow, place};
 
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()

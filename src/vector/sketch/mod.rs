@@ -21,20 +21,17 @@ mod tests;
 use rayon::prelude::*;
 
 use super::codes::{RowConstants, code_stride, decode};
-use super::distance;
+use super::distance::{self, BLOCK, ENTRIES, place};
 use crate::collection::definition::Metric;
 
 pub(super) use query::SketchQuery;
-pub use query::Tables;
 
-/// Rows that are looked at together: those of one word of a set of rows.
-pub const BLOCK: usize = 64;
 /// A row has so many codes, the one of its error included. Four are looked up together.
 const CODES: std::ops::RangeInclusive<usize> = 16..=48;
 /// At most so many codes are of values.
 const QUANTISERS: usize = *CODES.end() - 1;
 /// What a code may stand for.
-const CENTROIDS: usize = 16;
+const CENTROIDS: usize = ENTRIES;
 /// Fewer rows are not sketched: what is known about all of them would take longer to prepare and more room than they do.
 const FEWEST: usize = 4096;
 /// Squared lengths up to this leave room for everything that is made of them.
@@ -63,11 +60,6 @@ fn row_bytes(dimensions: usize) -> usize {
 /// at even places belong to rows 0 to 31, those at odd places to rows 32 to 63.
 pub(super) fn block_bytes(dimensions: usize) -> usize {
     BLOCK * row_bytes(dimensions)
-}
-
-/// Where a row of a block has its bytes among those of 64.
-pub(super) fn place(row: usize) -> usize {
-    2 * (row % (BLOCK / 2)) + row / (BLOCK / 2)
 }
 
 /// The directions and centroids by which the rows of a part are sketched, and what is known of the errors.

@@ -1,39 +1,12 @@
 //! A query to be compared with sketches.
 
-use super::{BLOCK, CENTROIDS, HUGE, Model};
+use super::{CENTROIDS, HUGE, Model};
 use crate::collection::definition::Metric;
-use crate::vector::distance;
+use crate::vector::distance::{self, Tables};
 
 /// Neighbours of a vector that is like no row are those rows whose errors are in their favour: they are this many
 /// deviations above the others.
 const LUCK: f32 = 2.0;
-
-/// Of each code what it adds to the sum of a row. Four entries still fit a byte.
-#[derive(Clone, Debug)]
-pub struct Tables(Vec<[u8; CENTROIDS]>);
-
-impl Tables {
-    /// The largest entry.
-    pub const MOST: u8 = 63;
-
-    /// Larger entries count as [`MOST`](Self::MOST). Tables of zeros make them an even number, at least two.
-    pub fn new(mut tables: Vec<[u8; CENTROIDS]>) -> Tables {
-        tables.iter_mut().flatten().for_each(|entry| *entry = (*entry).min(Tables::MOST));
-        tables.resize(tables.len().next_multiple_of(2).max(2), [0; CENTROIDS]);
-        Tables(tables)
-    }
-
-    /// Bytes of the sketches of a block that has a code for each table.
-    pub fn block_bytes(&self) -> usize {
-        self.0.len() / 2 * BLOCK
-    }
-
-    /// The tables of each two codes that share a byte.
-    #[inline]
-    pub fn pairs(&self) -> &[[[u8; CENTROIDS]; 2]] {
-        self.0.as_chunks().0
-    }
-}
 
 /// A query to be compared with sketches.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Vectors in 8 bits a dimension, in two planes of 4 bits.
 //!
-//! A code is a dimension's value in steps of `max|x| / 119`, rounded, so it lies in -119..=119. Code + 136 is one byte. Its upper four bits alone stand for the value to within
-//! half of 16 steps, and zero is still exactly zero. A row holds the upper halves of all dimensions first,
+//! A code is a dimension's value in steps of `max|x| / 119`, rounded, so it lies in -119..=119. Code + 136 is one byte.
+//! Its upper four bits alone stand for the value to within half of 16 steps, and zero is still exactly zero. A row holds the upper halves of all dimensions first,
 //! then the lower halves: a walk reads the first plane only, half the memory, and the candidates it finds are
 //! ranked by both.
 //!
@@ -27,9 +27,9 @@ pub(super) const UNIT: usize = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(super) struct RowConstants {
-    /// What one step of a code is worth (see [`unbiased`]); 0 for a row of zeros.
+    /// What one step of a code is worth (see [`unbiased_scale`]); 0 for a row of zeros.
     pub scale: f32,
-    /// The same where the upper halves stand for the codes.
+    /// The same where the upper halves stand for the codes (see [`unbiased`]).
     pub high_scale: f32,
     /// Squared length of the row.
     pub norm_squared: f32,
@@ -126,14 +126,18 @@ impl Quantiser {
     pub fn append_as_row(&mut self, metric: Metric, vector: &[f32], codes: &mut Vec<u8>) -> RowConstants {
         let step = quantise(vector, LARGEST, &mut self.0);
         // of up to 65,536 dimensions, within 32 bits
-        let squares: i32 = self.0.iter().map(|&code| i32::from(code) * i32::from(code)).sum();
+        let (mut squares, mut products) = (0, 0);
+        for code in self.0.iter().map(|&code| i32::from(code)) {
+            squares += code * code;
+            products += code * by_upper_half(code);
+        }
         let length = f64::from(step) * f64::from(squares).sqrt();
         let (scale, norm_squared) = match metric {
             Metric::Cosine if length > 0.0 => ((f64::from(step) / length) as f32, 1.0),
             _ => (step, (length * length) as f32),
         };
-        let row: Vec<f32> = self.0.iter().map(|&code| f32::from(code) * scale).collect();
-        let high_scale = unbiased(&row, scale, &self.0, by_upper_half);
+        // a row's largest code is LARGEST, so there are products unless all codes are zero
+        let high_scale = scale * squares as f32 / products.max(1) as f32;
         self.append_planes(codes);
         RowConstants { scale, high_scale, norm_squared }
     }
